@@ -1,0 +1,6 @@
+"""The finished code of The Annotated Vision Transformer."""
+
+from vit.config import PRESETS, ViTConfig, count_macs, get_config
+from vit.model import VisionTransformer, create_model
+
+__all__ = ["PRESETS", "ViTConfig", "VisionTransformer", "count_macs", "create_model", "get_config"]

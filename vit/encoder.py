@@ -1,0 +1,78 @@
+"""The encoder block: `(B, N, D) -> (B, N, D)` (paper, equations 2 and 3, figure 1 right).
+
+Legend: B batch, N tokens, D width.
+"""
+
+from torch import Tensor, nn
+
+from vit.attention import Attention
+
+# timm, torchvision and the paper's JAX code agree on 1e-6; PyTorch's default is 1e-5, and weights trained
+# with one give slightly different logits with the other.
+NORM_EPS = 1e-6
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between, applied to each token alone. `(B, N, D) -> (B, N, D)`."""
+
+    def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.act = nn.GELU()  # the exact form, x·Φ(x); some libraries use the tanh approximation
+        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, N, D) -> (B, N, D)`."""
+        x = self.drop(self.act(self.fc1(x)))  # (B, N, hidden)
+        return self.drop(self.fc2(x))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drop the whole residual branch of some images (Huang et al., 2016).
+
+    Images that keep the branch have it scaled by 1/(1 - rate), so its expectation is unchanged and nothing
+    needs rescaling at test time.
+    """
+
+    def __init__(self, rate: float = 0.0):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """`(B, ...) -> (B, ...)`, one coin per image."""
+        if self.rate == 0.0 or not self.training:
+            return branch
+        keep = 1.0 - self.rate
+        mask = branch.new_empty(branch.shape[0], *[1] * (branch.ndim - 1)).bernoulli_(keep)
+        return branch * (mask / keep)
+
+
+class Block(nn.Module):
+    """A pre-norm encoder block: norm, attention, add; norm, MLP, add. `(B, N, D) -> (B, N, D)`."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        qkv_bias: bool = True,
+        drop: float = 0.0,
+        attn_drop: float = 0.0,
+        drop_path: float = 0.0,
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = Attention(dim, num_heads, qkv_bias, attn_drop, proj_drop=drop)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, mlp_dim, drop)
+        self.drop_path = DropPath(drop_path)  # no state of its own, so both branches share it
+
+    def forward(self, x: Tensor, need_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Equations 2 and 3. With `need_weights`, also the attention weights `(B, h, N, N)`."""
+        branch = self.attn(self.norm1(x), need_weights)
+        if need_weights:
+            branch, weights = branch
+        x = x + self.drop_path(branch)
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return (x, weights) if need_weights else x

@@ -1,0 +1,209 @@
+"""Pictures for the lessons. Everything here draws; nothing here computes.
+
+Images are `(C, H, W)` tensors in [0, 1]; a patch is numbered by its place in reading order, from 0.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from torch import Tensor
+
+WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
+INK, FAINT, ACCENT, SECOND = "#1f2430", "#a3a9b5", "#c2410c", "#2563a8"
+# Okabe and Ito's palette without its black and yellow: told apart by colour-blind readers, too.
+CYCLE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"  # both keep their order without colour vision
+
+
+def use_style() -> None:
+    """Set the house style: sharp figures, quiet axes, colours for every reader. Call once per notebook."""
+    set_matplotlib_formats("retina")
+    plt.rcParams.update(
+        {
+            "figure.constrained_layout.use": True,
+            "figure.figsize": (WIDTH, 3.0),
+            "figure.dpi": 100,
+            "figure.facecolor": "white",
+            "font.size": 9.5,
+            "axes.titlesize": 10,
+            "axes.labelsize": 9.5,
+            "axes.titleweight": "regular",
+            "axes.edgecolor": FAINT,
+            "axes.labelcolor": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=CYCLE),
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "legend.frameon": False,
+            "legend.fontsize": 8.5,
+            "lines.linewidth": 1.8,
+            "image.cmap": SEQUENTIAL,
+        }
+    )
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """`(C, H, W)` in [0, 1] -> `(H, W, C)`, or `(H, W)` for one channel, as matplotlib wants it."""
+    array = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def bare(ax: Axes, title: str | None = None) -> Axes:
+    """Take away ticks and frame; what is left is the picture."""
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if title is not None:
+        ax.set_title(title)
+    return ax
+
+
+def draw_image(ax: Axes, image: Tensor, title: str | None = None) -> Axes:
+    """Draw one image, pixels as squares."""
+    ax.imshow(pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    return bare(ax, title)
+
+
+def draw_patch_grid(
+    ax: Axes,
+    image: Tensor,
+    patch_size: int,
+    numbers: bool = False,
+    highlight: Sequence[int] = (),
+    title: str | None = None,
+) -> Axes:
+    """Draw an image with its patch borders, their numbers if asked, and some patches framed."""
+    draw_image(ax, image, title)
+    _, H, W = image.shape
+    for x in range(0, W + 1, patch_size):
+        ax.axvline(x - 0.5, color="white", linewidth=0.7)
+    for y in range(0, H + 1, patch_size):
+        ax.axhline(y - 0.5, color="white", linewidth=0.7)
+    columns = W // patch_size
+    if numbers:
+        for i in range(columns * (H // patch_size)):
+            y, x = divmod(i, columns)
+            ax.text(
+                (x + 0.5) * patch_size - 0.5,
+                (y + 0.5) * patch_size - 0.5,
+                str(i),
+                ha="center",
+                va="center",
+                fontsize=6.5 if columns > 8 else 11,
+                color="white",
+                bbox={"boxstyle": "round,pad=0.12", "facecolor": INK, "alpha": 0.55, "linewidth": 0},
+            )
+    for i in highlight:
+        y, x = divmod(i, columns)
+        corner = (x * patch_size - 0.5, y * patch_size - 0.5)
+        ax.add_patch(plt.Rectangle(corner, patch_size, patch_size, fill=False, color=ACCENT, linewidth=2.5))
+    return ax
+
+
+def draw_patch_sequence(
+    patches: Sequence[Tensor], labels: Sequence[str], per_row: int = 14, width: float = WIDTH
+) -> Figure:
+    """Draw small images in a row, or in rows of `per_row`, each with its label underneath."""
+    rows = -(-len(patches) // per_row)
+    side = width / per_row
+    figure, axes = plt.subplots(rows, per_row, figsize=(width, rows * side * 1.35), squeeze=False)
+    for ax in axes.flat:
+        bare(ax)
+    for ax, patch, label in zip(axes.flat, patches, labels, strict=False):
+        draw_image(ax, patch)
+        ax.set_xlabel(label, fontsize=7, labelpad=2)
+    return figure
+
+
+def draw_matrix(
+    ax: Axes,
+    matrix: Tensor,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    values: str | None = "{:.2f}",
+    cmap: str = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+):
+    """Draw a `(rows, columns)` matrix as coloured cells with its numbers in them. Returns the image artist.
+
+    `values` is the format of a number, or None for colour alone; `limits` fixes the colour scale.
+    """
+    array = matrix.detach().float().cpu().numpy()
+    low, high = limits if limits is not None else (float(array.min()), float(array.max()))
+    artist = ax.imshow(array, cmap=cmap, vmin=low, vmax=high, aspect="equal")
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.tick_params(length=0)
+    ax.set_xticks(range(array.shape[1]), columns if columns is not None else [""] * array.shape[1])
+    ax.set_yticks(range(array.shape[0]), rows if rows is not None else [""] * array.shape[0])
+    if values is not None:
+        for (y, x), value in np.ndenumerate(array):
+            r, g, b, _ = artist.cmap(artist.norm(value))
+            ink = "black" if 0.299 * r + 0.587 * g + 0.114 * b > 0.5 else "white"  # perceived lightness
+            ax.text(x, y, values.format(value), ha="center", va="center", color=ink, fontsize=8.5)
+    if title is not None:
+        ax.set_title(title)
+    return artist
+
+
+def draw_tiles(
+    tiles: Tensor,
+    cmap: str = SEQUENTIAL,
+    limits: tuple[float, float] | None = None,
+    width: float = WIDTH,
+    label: str = "",
+) -> Figure:
+    """Draw `(R, C, h, w)` as R×C small maps on one shared colour scale, with one colour bar."""
+    R, C = tiles.shape[:2]
+    array = tiles.detach().float().cpu().numpy()
+    low, high = limits if limits is not None else (float(array.min()), float(array.max()))
+    figure, axes = plt.subplots(R, C, figsize=(width, width * R / C * 0.94), squeeze=False)
+    for r in range(R):
+        for c in range(C):
+            artist = bare(axes[r, c]).imshow(array[r, c], cmap=cmap, vmin=low, vmax=high)
+    figure.colorbar(artist, ax=axes, shrink=0.7, pad=0.015, aspect=30, label=label)
+    return figure
+
+
+def draw_attention(
+    ax: Axes,
+    image: Tensor,
+    weights: Tensor,
+    query: int | None = None,
+    limit: float | None = None,
+    title: str | None = None,
+):
+    """Lay a `(gh, gw)` map of attention over a greyscale copy of the image. Returns the map's artist.
+
+    The picture is grey so that its own colours are not read as attention. `limit` fixes the top of the colour
+    scale, so that maps can be compared; without it the map's own maximum is used. `query` frames a patch.
+    """
+    _, H, W = image.shape
+    gh, gw = weights.shape
+    grey = pixels(image.mean(0, keepdim=True))
+    extent = (-0.5, W - 0.5, H - 0.5, -0.5)
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+    artist = ax.imshow(
+        weights.detach().float().cpu().numpy(),
+        cmap=SEQUENTIAL,
+        vmin=0,
+        vmax=limit,
+        alpha=0.6,
+        extent=extent,
+        interpolation="nearest",
+    )
+    if query is not None:
+        y, x = divmod(query, gw)
+        corner = (x * W / gw - 0.5, y * H / gh - 0.5)
+        ax.add_patch(plt.Rectangle(corner, W / gw, H / gh, fill=False, color=ACCENT, linewidth=2.2))
+    bare(ax, title)
+    return artist
