@@ -78,7 +78,7 @@ class VisionTransformer(nn.Module):
             self.register_buffer("pos_embed", _fixed_positions(config), persistent=False)
         self.pos_drop = nn.Dropout(config.drop_rate)
         # Stochastic depth grows linearly from 0 in the first block to its full rate in the last.
-        rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        rates = torch.linspace(0, config.drop_path_rate, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
             Block(
                 D,

@@ -13,7 +13,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
-INK, FAINT, ACCENT, SECOND = "#1f2430", "#a3a9b5", "#c2410c", "#2563a8"
+INK, FAINT, ACCENT = "#1f2430", "#a3a9b5", "#c2410c"
 # Okabe and Ito's palette without its black and yellow: told apart by colour-blind readers, too.
 CYCLE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"  # both keep their order without colour vision
@@ -104,7 +104,11 @@ def draw_patch_grid(
     for i in highlight:
         y, x = divmod(i, columns)
         corner = (x * patch_size - 0.5, y * patch_size - 0.5)
-        ax.add_patch(plt.Rectangle(corner, patch_size, patch_size, fill=False, color=ACCENT, linewidth=2.5))
+        for color, linewidth in (("white", 4.5), (ACCENT, 2.8)):  # a white rim shows it on any picture
+            frame = plt.Rectangle(
+                corner, patch_size, patch_size, fill=False, color=color, linewidth=linewidth
+            )
+            ax.add_patch(frame)
     return ax
 
 
@@ -142,6 +146,10 @@ def draw_matrix(
     artist = ax.imshow(array, cmap=cmap, vmin=low, vmax=high, aspect="equal")
     for spine in ax.spines.values():
         spine.set_visible(False)
+    for y in range(array.shape[0] + 1):  # cell borders, so that a white cell is still a cell
+        ax.axhline(y - 0.5, color=FAINT, linewidth=0.6, clip_on=False)
+    for x in range(array.shape[1] + 1):
+        ax.axvline(x - 0.5, color=FAINT, linewidth=0.6, clip_on=False)
     ax.tick_params(length=0)
     ax.set_xticks(range(array.shape[1]), columns if columns is not None else [""] * array.shape[1])
     ax.set_yticks(range(array.shape[0]), rows if rows is not None else [""] * array.shape[0])
