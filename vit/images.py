@@ -44,9 +44,8 @@ def decode(path: str | Path, img_size: int) -> Tensor:
             square = ImageOps.fit(image.convert("RGB"), (img_size, img_size), Image.Resampling.BICUBIC)
     # Pillow's plug-ins raise SyntaxError and others on malformed files; a bad file must never stop a run.
     except Exception as error:
-        raise ValueError(
-            f"cannot read {path}: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from None
+        reason = str(error).partition("\n")[0] or repr(error)
+        raise ValueError(f"cannot read {path}: {reason}") from None
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 

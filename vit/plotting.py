@@ -3,7 +3,7 @@
 Images are `(C, H, W)` tensors in [0, 1]; a patch is numbered by its place in reading order, from 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -220,3 +220,39 @@ def draw_attention(
         _frame(ax, (x * W / gw - 0.5, y * H / gh - 0.5), W / gw, H / gh)
     bare(ax, title)
     return artist
+
+
+def draw_curves(rows: Sequence[Mapping[str, float]], width: float = WIDTH) -> Figure:
+    """Draw loss and accuracy over the epochs of a run, from the rows of its `metrics.csv`.
+
+    The figure belongs to no window, so that a run can draw it anywhere, as often as it likes.
+    """
+    figure = Figure(figsize=(width, 0.4 * width), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for ax, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, label in (("train", "training (augmented)"), ("val", "validation")):
+            ax.plot(epochs, [row[f"{part}_{name}"] for row in rows], ".-", ms=4, lw=1.5, label=label)
+        ax.set(xlabel="epoch", ylabel=name)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False)
+    return figure
+
+
+def draw_predictions(
+    images: Sequence[Tensor],
+    answers: Sequence[Sequence[tuple[str, float]]],
+    titles: Sequence[str],
+    per_row: int = 4,
+    width: float = WIDTH,
+) -> Figure:
+    """Draw `(3, S, S)` uint8 images, each above its likeliest classes and their probabilities."""
+    rows = -(-len(images) // per_row)
+    figure = Figure(figsize=(width, rows * width / per_row * 1.45), layout="constrained")
+    axes = figure.subplots(rows, per_row, squeeze=False)
+    for ax in axes.flat[len(images) :]:
+        ax.set_visible(False)
+    for ax, image, answer, title in zip(axes.flat, images, answers, titles, strict=False):
+        draw_image(ax, image / 255)
+        ax.set_title(title, fontsize=7)
+        bare(ax).set_xlabel("\n".join(f"{name} {p:.0%}" for name, p in answer), fontsize=8)
+    return figure

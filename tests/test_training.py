@@ -1,0 +1,497 @@
+"""Training: recipes, schedules, augmentation, and runs that survive being killed."""
+
+import csv
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from vit.augment import Augment, hashed, reseed
+from vit.checkpoint import BEST, LAST, PREVIOUS, read_checkpoint, read_last, read_weights, write_atomic
+from vit.config import get_config
+from vit.data import Dataset, load_data
+from vit.images import FileImages, MemoryImages, Preprocessing
+from vit.model import VisionTransformer
+from vit.recipe import RECIPES, Recipe, as_dict, get_recipe, parameter_groups
+from vit.run import train
+from vit.training import Trainer, evaluate
+
+ROOT = Path(__file__).resolve().parent.parent
+# Everything that draws random numbers is on: augmentation, mixing, dropout, stochastic depth.
+TINY = {
+    "train_size": 80,
+    "epochs": 4,
+    "batch_size": 16,
+    "img_size": 16,
+    "rand_ops": 1,
+    "erase": 0.3,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "mix_prob": 0.7,
+    "label_smoothing": 0.1,
+    "ema": 0.9,
+    "low_size": 8,
+    "low_part": 0.4,
+    "bf16": False,
+    "model_options": {"embed_dim": 16, "depth": 2, "num_heads": 2, "drop_rate": 0.1, "drop_path_rate": 0.2},
+}
+PRE = Preprocessing(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def tiny(**changes):
+    return Recipe(**{**TINY, **changes})
+
+
+@pytest.fixture(scope="module")
+def data():
+    whole = load_data("shapes", 16, 80)
+    few = MemoryImages(whole.val.images[:60], whole.val.labels[:60])
+    return Dataset("shapes", whole.classes, whole.train, few, few)
+
+
+def weights(folder):
+    return read_weights(folder / BEST)[0].state_dict()
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    return folder, train(tiny(), folder, data=data, device="cpu", quiet=True)
+
+
+def rows(folder):
+    timed = {"images_per_second", "seconds"}
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
+
+
+# -- recipes
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_plain_values(name):
+    recipe = get_recipe(name)
+    assert Recipe(**json.loads(json.dumps(as_dict(recipe)))) == recipe
+    get_config(recipe.model, **recipe.model_options)
+
+
+def test_recipe_mistakes_are_explained():
+    with pytest.raises(ValueError, match="no recipe called 'shape'; did you mean 'shapes'"):
+        get_recipe("shape")
+    with pytest.raises(ValueError, match="no option called 'mix_up'; did you mean 'mixup'"):
+        get_recipe("shapes", mix_up=1)
+    with pytest.raises(ValueError, match="lr must be positive, got 0"):
+        Recipe(lr=0)
+    with pytest.raises(ValueError, match="multiple of accumulate=3"):
+        Recipe(batch_size=16, accumulate=3)
+    with pytest.raises(ValueError, match="low_part needs a low_size"):
+        Recipe(low_part=0.5)
+
+
+def test_learning_rate_rises_and_falls():
+    r = Recipe(lr=2.0, min_lr=0.5, warmup=0.2)
+    assert r.lr_at(0.1) == pytest.approx(1.0)
+    assert r.lr_at(0.2) == pytest.approx(2.0)
+    assert r.lr_at(0.6) == pytest.approx(1.25)
+    assert r.lr_at(1.0) == pytest.approx(0.5)
+
+
+def test_only_matrices_decay():
+    model = VisionTransformer(get_config("vit_nano_4", head="mlp"))
+    decays, stays = parameter_groups(model, 0.1)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert {names[id(p)] for p in decays["params"]} == {
+        name for name in names.values() if name.endswith("weight") and "norm" not in name
+    }
+    assert {"cls_token", "pos_embed", "norm.weight", "head.bias"} <= {names[id(p)] for p in stays["params"]}
+    assert (decays["weight_decay"], stays["weight_decay"]) == (0.1, 0.0)
+
+
+# -- augmentation
+
+
+def augment(**options):
+    return Augment(Recipe(**options), PRE, 10)
+
+
+def test_augmentation_is_a_function_of_seed_and_step():
+    pixels = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
+    a = augment(rand_ops=2, erase=0.5)
+    reseed(1)
+    first = a.images(pixels, 32, step=5)
+    reseed(2)
+    assert torch.equal(first, a.images(pixels, 32, step=5))
+    assert not torch.equal(first, a.images(pixels, 32, step=6))
+    assert not torch.equal(first, augment(rand_ops=2, erase=0.5, seed=1).images(pixels, 32, step=5))
+    halves = [a.images(half, 32, 5, first=16 * i) for i, half in enumerate(pixels.split(16))]
+    assert torch.equal(first, torch.cat(halves))
+
+
+def test_chunks_of_a_batch_are_changed_differently():
+    pixels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8).expand(64, -1, -1, -1)
+    changed = augment().images(pixels, 32, step=0)
+    assert len(changed[::8].unique(dim=0)) > 4
+
+
+def test_without_augmentation_nothing_changes():
+    pixels = torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(augment(flip=False, pad=0.0).images(pixels, 32, 0), pixels)
+
+
+def test_a_crop_comes_from_the_image_and_its_surroundings():
+    pixels = torch.full((64, 3, 32, 32), 255, dtype=torch.uint8)
+    changed = augment().images(pixels, 32, 0)
+    assert set(changed.unique().tolist()) <= {128, 255}  # the mean colour of PRE comes in at the sides
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixing_keeps_its_books(kind):
+    """With one constant image per class, the mixture itself says how much of each class there is."""
+    labels = torch.arange(10)
+    images = F.one_hot(labels).float()[:, :3, None, None].expand(10, 3, 16, 16)
+    reseed(0)
+    mixed, targets = augment(**{kind: 1.0}).mix(images, labels)
+    torch.testing.assert_close(mixed.mean((2, 3)), targets[:, :3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(targets.sum(1), torch.ones(10))
+    assert (targets > 0.01).sum() > 10
+
+
+def test_seeds_of_neighbours_are_unrelated():
+    seeds = {hashed(seed, step) for seed in range(50) for step in range(50)}
+    assert len(seeds) == 2500
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# -- the trainer
+
+
+def test_loss_at_the_start_is_that_of_guessing(data):
+    trainer = Trainer(tiny(), data)
+    result = evaluate(trainer.model, data.val, trainer.preprocessing)
+    assert result["loss"] == pytest.approx(math.log(10), abs=0.05)
+    assert result["count"] == 60
+
+
+def test_one_batch_can_be_learnt_by_heart(data):
+    few = MemoryImages(data.train.images[:16], data.train.labels[:16])
+    options = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    recipe = Recipe(
+        img_size=16, epochs=60, batch_size=16, lr=3e-3, flip=False, pad=0.0, model_options=options
+    )
+    trainer = Trainer(recipe, Dataset("few", data.classes, few, few, None))
+    for _ in range(trainer.total):
+        trainer.train_step()
+    assert evaluate(trainer.model, few, trainer.preprocessing)["accuracy"] == 1.0
+
+
+def test_every_epoch_shows_every_image_once_in_another_order(data):
+    trainer = Trainer(tiny(), data)
+    epochs = []
+    for epoch in range(2):
+        steps = range(epoch * trainer.per_epoch, (epoch + 1) * trainer.per_epoch)
+        epochs.append(torch.cat([pixels for step in steps for pixels, _ in trainer._fetch(step)]))
+    assert all(len(shown.unique(dim=0)) == 80 for shown in epochs)
+    assert not torch.equal(*epochs)
+
+
+def test_accumulated_parts_are_one_batch(data):
+    plain = {"mixup": 0.0, "cutmix": 0.0, "model_options": {"embed_dim": 16, "depth": 2, "num_heads": 2}}
+    one, two = (Trainer(tiny(accumulate=parts, **plain), data) for parts in (1, 2))
+    for _ in range(3):
+        one.train_step()
+        two.train_step()
+    for p, q in zip(one.model.parameters(), two.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=1e-4)
+    assert one.progress() == pytest.approx(two.progress(), rel=1e-5)
+
+
+def test_progressive_resolution_goes_on_learning(data):
+    trainer = Trainer(tiny(), data)
+    before = None
+    while trainer.model.config.img_size != (16, 16) or not trainer.step:
+        before = trainer.model.config.img_size
+        trainer.train_step()
+    assert before == (8, 8)
+    assert trainer.step == 0.4 * trainer.total + 1
+    assert trainer.model.pos_embed.shape == (1, 17, 16)
+    grouped = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert grouped == {id(p) for p in trainer.model.parameters()} == {id(p) for p in trainer.optimizer.state}
+    assert trainer.optimizer.state[trainer.model.pos_embed]["step"] == trainer.step
+    held = trainer.model.pos_embed.detach().clone()
+    trainer.train_step()
+    assert not torch.equal(held, trainer.model.pos_embed)
+
+
+def test_a_diverging_run_says_so(data):
+    trainer = Trainer(tiny(), data)
+    with torch.no_grad():
+        trainer.model.head.weight.fill_(float("nan"))
+    trainer.train_step()
+    with pytest.raises(ValueError, match="no longer a number at step 1"):
+        trainer.progress()
+
+
+def test_files_on_disk_train_as_memory_does(data, tmp_path):
+    for i, image in enumerate(data.train.images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+    files = FileImages([str(tmp_path / f"{i}.png") for i in range(80)], data.train.labels, 16)
+    trainers = [Trainer(tiny(), Dataset("x", data.classes, s, data.val, None)) for s in (data.train, files)]
+    for trainer in trainers:
+        for _ in range(7):
+            trainer.train_step()
+    assert_same(*(trainer.model.state_dict() for trainer in trainers))
+
+
+def test_the_data_must_fit(data):
+    with pytest.raises(ValueError, match="expected a model for 10 classes and 16 pixels, got 7"):
+        Trainer(tiny(), data, model=VisionTransformer(get_config("vit_nano_4", num_classes=7)))
+    with pytest.raises(ValueError, match="cannot cut batches"):
+        Trainer(tiny(batch_size=128, accumulate=128), data)
+
+
+# -- a run and its folder
+
+
+def test_a_run_leaves_all_its_papers(uninterrupted, data):
+    folder, receipt = uninterrupted
+    names = {"config.json", "metrics.csv", "curves.png", LAST, BEST, "receipt.json"}
+    assert names <= {p.name for p in folder.iterdir()} <= names | {PREVIOUS}
+    assert [row["epoch"] for row in rows(folder)] == ["1", "2", "3", "4"]
+    best = max(rows(folder), key=lambda row: float(row["val_accuracy"]))
+    assert receipt["best"]["epoch"] == int(best["epoch"])
+    model, info = read_weights(folder / BEST)
+    assert info["classes"] == list(data.classes)
+    assert model.config.img_size == (16, 16)
+    again = evaluate(model, data.test, Preprocessing(**info["preprocessing"]))
+    assert again["correct"] == receipt["test_correct"]
+    assert receipt["wall_seconds"] > 0
+    assert receipt["hardware"]["cores"] == os.cpu_count()
+
+
+def test_a_folder_is_not_trained_over(uninterrupted, data):
+    folder, receipt = uninterrupted
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(tiny(), folder, data=data, quiet=True)
+    assert (
+        train(tiny(), folder, data=data, resume=True, quiet=True)["test_correct"] == receipt["test_correct"]
+    )
+
+
+class StopAt:
+    """A progress bar that signals its own process after a number of steps."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def __call__(self, trainer):
+        if trainer.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGINT, 3), (signal.SIGTERM, 9), (signal.SIGTERM, 10), (signal.SIGINT, 18)]
+)
+def test_interrupted_and_resumed_is_uninterrupted(uninterrupted, data, tmp_path, monkeypatch, number, step):
+    """Stopped in the first epoch; at low resolution; at the end of an epoch; in the last one."""
+    stepped, stop = Trainer.train_step, StopAt(step, number)
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
+    receipt = train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    assert (receipt["finished"], receipt["signal"], receipt["step"]) == (False, number, step)
+    monkeypatch.setattr(Trainer, "train_step", stepped)
+    torch.manual_seed(123)  # a new process would have other random numbers
+    assert train(tiny(), tmp_path, data=data, device="cpu", resume=True, quiet=True)["finished"]
+    assert_same(weights(tmp_path), weights(uninterrupted[0]))
+    assert rows(tmp_path) == rows(uninterrupted[0])
+    last, whole = (read_checkpoint(folder / LAST)["trainer"] for folder in (tmp_path, uninterrupted[0]))
+    for part in ("model", "average"):
+        assert_same(last[part], whole[part])
+    for i, state in whole["optimizer"]["state"].items():
+        assert_same(last["optimizer"]["state"][i], state)
+
+
+def test_max_minutes_saves_and_stops(data, tmp_path):
+    receipt = train(tiny(), tmp_path, data=data, max_minutes=0, quiet=True)
+    assert (receipt["finished"], receipt["signal"], receipt["step"]) == (False, 0, 1)
+    assert read_last(tmp_path)["trainer"]["step"] == 1
+
+
+CHILD = """
+import sys, torch
+import vit.run
+from vit.recipe import Recipe
+torch.set_num_threads(1)
+vit.run.SAVE_EVERY = 0.0
+recipe, resume = Recipe(**eval(sys.argv[1])), sys.argv[3] == "resume"
+vit.run.train(recipe, sys.argv[2], resume=resume, device="cpu", quiet=True)
+"""
+
+
+def child(folder, resume="new", **options):
+    arguments = [sys.executable, "-c", CHILD, repr({**TINY, **options}), str(folder), resume]
+    return subprocess.Popen(
+        arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    )
+
+
+def test_killed_and_resumed_is_uninterrupted(tmp_path):
+    """kill -9 in the middle, whatever it is doing then."""
+    options = {"epochs": 20}
+    process, deadline = child(tmp_path / "killed", **options), time.time() + 100
+    while time.time() < deadline and process.poll() is None:
+        time.sleep(0.02)
+        if (tmp_path / "killed" / "metrics.csv").exists() and len(rows(tmp_path / "killed")) >= 7:
+            break
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert child(tmp_path / "killed", "resume", **options).wait() == 0
+    torch.set_num_threads(1)
+    train(tiny(**options), tmp_path / "whole", device="cpu", quiet=True)
+    assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
+# -- checkpoints
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused_and_the_previous_used(
+    data, tmp_path, monkeypatch, uninterrupted, keep
+):
+    monkeypatch.setattr("vit.run.SAVE_EVERY", 0.0)
+    stepped, stop = Trainer.train_step, StopAt(7, signal.SIGTERM)
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
+    train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    content = (tmp_path / LAST).read_bytes()
+    (tmp_path / LAST).write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(ValueError, match=r"last\.pt is damaged or no checkpoint"):
+        read_checkpoint(tmp_path / LAST)
+    with pytest.warns(UserWarning, match=r"going on from previous\.pt"):
+        assert read_last(tmp_path)["trainer"]["step"] == 6
+    monkeypatch.setattr(Trainer, "train_step", stepped)
+    with pytest.warns(UserWarning, match="damaged"):
+        train(tiny(), tmp_path, data=data, device="cpu", resume=True, quiet=True)
+    assert_same(weights(tmp_path), weights(uninterrupted[0]))
+
+
+def test_foreign_files_are_refused(tmp_path, data):
+    torch.save({"model": {}}, tmp_path / LAST)
+    with pytest.raises(ValueError, match="not a checkpoint of this package"):
+        train(tiny(), tmp_path, data=data, resume=True)
+    torch.save(Recipe(), tmp_path / LAST)  # an object: unpickling it would run code
+    with pytest.raises(ValueError, match="damaged or no checkpoint"):
+        read_checkpoint(tmp_path / LAST)
+    with pytest.raises(ValueError, match="there is no checkpoint"):
+        train(tiny(), tmp_path / "nothing", data=data, resume=True)
+
+
+def test_other_data_is_noticed(uninterrupted, data, tmp_path):
+    train(tiny(), tmp_path, data=data, max_minutes=0, quiet=True)
+    other = MemoryImages(data.train.images.flip(0), data.train.labels)
+    with pytest.raises(ValueError, match="not those that the run started with"):
+        train(
+            tiny(), tmp_path, resume=True, data=Dataset("x", data.classes, other, data.val, None), quiet=True
+        )
+
+
+def test_an_atomic_write_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(path, b"one")
+    write_atomic(path, b"two", keep=tmp_path / "before")
+    assert (path.read_bytes(), (tmp_path / "before").read_bytes()) == (b"two", b"one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_atomic(path, bytes(2000), keep=tmp_path / "before")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"two", "before": b"one"}
+
+
+def test_a_full_disk_loses_nothing(uninterrupted, data, tmp_path, monkeypatch):
+    """No file over 1 kB can be written for five steps, across the end of an epoch; then again it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr("vit.run.SAVE_EVERY", 0.0)
+    stepped, seen = Trainer.train_step, []
+
+    def step(self):
+        stepped(self)
+        if self.step in (3, 8):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000 if self.step == 3 else soft, hard))
+        if self.step == 8:  # what the disk held all along
+            seen.append(read_last(tmp_path)["trainer"]["step"])
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    try:
+        train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert seen == [2]
+    assert_same(weights(tmp_path), weights(uninterrupted[0]))
+    assert rows(tmp_path) == rows(uninterrupted[0])
+
+
+def test_weights_files_explain_themselves(uninterrupted, tmp_path):
+    import safetensors.torch
+
+    whole = (uninterrupted[0] / BEST).read_bytes()
+    (tmp_path / "cut").write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match="damaged"):
+        read_weights(tmp_path / "cut")
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
+    with pytest.raises(ValueError, match="not written by this package"):
+        read_weights(tmp_path / "foreign")
+    with pytest.raises(ValueError, match="there is no file"):
+        read_weights(tmp_path / "nothing")
+
+
+def test_half_weights_are_half_the_size(data, tmp_path):
+    sizes = []
+    for half in (False, True):
+        receipt = train(tiny(epochs=1, half_weights=half), tmp_path / str(half), data=data, quiet=True)
+        model, info = read_weights(tmp_path / str(half) / BEST)
+        again = evaluate(model, data.test, Preprocessing(**info["preprocessing"]))
+        assert again["correct"] == receipt["test_correct"]  # measured on the weights as stored
+        sizes.append((tmp_path / str(half) / BEST).stat().st_size)
+    assert sizes[1] < 0.75 * sizes[0]  # the metadata does not shrink
+
+
+# -- several processes
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """The same recipe in one process, its batches cut in two, and in two processes: the same curve."""
+    options = {"accumulate": 2, "epochs": 3}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-c"]
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    command = [*command[:-1], str(script), repr({**TINY, **options}), str(tmp_path / "two"), "new"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    train(tiny(**options), tmp_path / "one", device="cpu", quiet=True)
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert len(one) == len(two) == 3
+    for a, b in zip(one, two, strict=True):
+        assert {k: float(v) for k, v in a.items()} == pytest.approx(
+            {k: float(v) for k, v in b.items()}, abs=2e-3
+        )
+    for name, p in weights(tmp_path / "one").items():
+        torch.testing.assert_close(p, weights(tmp_path / "two")[name], atol=2e-3, rtol=1e-2)
+    assert json.loads((tmp_path / "two" / "receipt.json").read_text())["processes"] == 2

@@ -1,0 +1,146 @@
+"""Everything that decides how a model is trained, except the machine: one dataclass and the named recipes."""
+
+import difflib
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train. The same recipe, data and machine give the same weights.
+
+    Raises:
+        ValueError: if a value lies outside its range.
+    """
+
+    data: str = "shapes"  # "shapes", "cifar10", or a folder of images
+    train_size: int | None = None  # training images to use; None: all
+    model: str = "vit_nano_4"  # a preset of `vit.config`
+    model_options: dict[str, Any] = field(
+        default_factory=dict
+    )  # fields of ViTConfig that replace the preset's
+    img_size: int = 32  # side of the images that the finished model takes, pixels
+    seed: int = 0  # of the weights, the order, augmentation and dropout
+
+    epochs: int = 10  # passes over the training images
+    batch_size: int = 128  # images per optimiser step, over all processes together
+    accumulate: int = 1  # parts that a batch is cut into; each is mixed by itself
+    lr: float = 1e-3  # peak learning rate
+    min_lr: float = 1e-5  # where the cosine ends
+    warmup: float = 0.05  # part of all steps during which the learning rate rises
+    weight_decay: float = 0.05  # of matrices only
+    clip: float = 1.0  # largest norm of the gradient
+    label_smoothing: float = 0.0
+    ema: float = 0.0  # decay of the weights' moving average, which is then what is validated; 0: none
+    low_size: int | None = None  # train at this side first ...
+    low_part: float = 0.0  # ... for this part of all steps
+
+    flip: bool = True  # mirror half of the images
+    pad: float = 0.125  # random crop after padding by this part of the side
+    crop_scale: float = 1.0  # smallest area of a random resized crop; 1: none
+    rand_ops: int = 0  # RandAugment: operations per image
+    rand_magnitude: int = 9  # RandAugment: their strength, 0 to 30
+    erase: float = 0.0  # probability of erasing a rectangle
+    mixup: float = 0.0  # alpha of MixUp; 0: none
+    cutmix: float = 0.0  # alpha of CutMix; 0: none
+    mix_prob: float = 1.0  # part of the batches that are mixed
+    chunk: int = 8  # images that share one draw of the augmentation
+
+    bf16: bool | None = None  # autocast to bfloat16; None: where the processor has it
+    compile: bool = False  # torch.compile: pays for long runs on a GPU
+    half_weights: bool = False  # store the finished weights as 16-bit floats
+
+    def __post_init__(self) -> None:
+        for name in ("img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in (
+            "warmup",
+            "label_smoothing",
+            "ema",
+            "low_part",
+            "pad",
+            "erase",
+            "mix_prob",
+            "crop_scale",
+        ):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.low_part and (self.low_size is None or not 0 < self.low_size <= self.img_size):
+            raise ValueError(
+                f"low_part needs a low_size of at most img_size={self.img_size}, got {self.low_size}"
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"expected batch_size to be a multiple of accumulate={self.accumulate}, got {self.batch_size}"
+            )
+
+    def size_at(self, progress: float) -> int:
+        """Side of the training images after this part of the run, pixels."""
+        return self.low_size if progress < self.low_part else self.img_size
+
+    def lr_at(self, progress: float) -> float:
+        """Learning rate after this part of the run: a straight rise, then half a cosine."""
+        if progress < self.warmup:
+            return self.lr * progress / self.warmup
+        down = (progress - self.warmup) / max(1.0 - self.warmup, 1e-9)
+        return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(down, 1.0)))
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "shapes": {"data": "shapes"},
+    "folder": {
+        "model": "vit_mini_4",
+        "epochs": 50,
+        "crop_scale": 0.5,
+        "rand_ops": 1,
+        "label_smoothing": 0.1,
+        "ema": 0.99,
+        "model_options": {"drop_path_rate": 0.1},
+    },
+    "cifar10": {"data": "cifar10"},
+}
+
+
+def get_recipe(name: str, **overrides: Any) -> Recipe:
+    """Return the recipe called `name` with any field replaced; `model_options` are merged.
+
+    Raises:
+        ValueError: if there is no such recipe or field; the nearest name is suggested.
+    """
+    for kind, key, known in [("recipe", name, RECIPES)] + [
+        ("option", key, [f.name for f in fields(Recipe)]) for key in overrides
+    ]:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"no {kind} called {key!r}; did you mean {near!r}? There are {', '.join(known)}")
+    base = RECIPES[name]
+    options = {**base.get("model_options", {}), **overrides.get("model_options", {})}
+    return Recipe(**{**base, **overrides, "model_options": options})
+
+
+def as_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, for JSON; `Recipe(**as_dict(recipe))` is equal to it."""
+    return asdict(recipe)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Every parameter of `model` in one of two groups: matrices, which decay, and the rest, which does not.
+
+    Matrices are the weights of linear layers and of the patch projection. Biases and norms set an offset or a
+    scale, and positions and the class token are values, not maps: there is nothing to keep small.
+    """
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    decays = {name for name, p in named.items() if name.endswith(".weight") and p.ndim >= 2}
+    groups = [
+        {"params": [p for name, p in named.items() if name in decays], "weight_decay": weight_decay},
+        {"params": [p for name, p in named.items() if name not in decays], "weight_decay": 0.0},
+    ]
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert len(grouped) == len(set(grouped)) == len({id(p) for p in named.values()}), (
+        "a parameter is lost or twice"
+    )
+    return groups

@@ -1,0 +1,262 @@
+"""A training run and its folder: signals, checkpoints, curves and a receipt.
+
+config.json        the recipe
+metrics.csv        one row per epoch
+curves.png         the same, drawn
+last.pt            to go on from; previous.pt is the one before
+best.safetensors   the weights that did best on the validation images
+receipt.json       what was done, on what, for how long, and the accuracy on the test images
+"""
+
+import csv
+import io
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from vit.checkpoint import (
+    BEST,
+    LAST,
+    Folder,
+    checkpoint_bytes,
+    hardware,
+    peak_memory,
+    read_last,
+    read_weights,
+    versions,
+    weights_bytes,
+)
+from vit.data import Dataset, load_data
+from vit.model import VisionTransformer
+from vit.plotting import draw_curves
+from vit.recipe import Recipe
+from vit.training import Trainer, evaluate
+
+SAVE_EVERY = 60.0  # seconds between checkpoints; a killed run loses at most this
+
+
+def pick_device() -> torch.device:
+    """The GPU of this process if there is one, else Apple's, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class Signals:
+    """While this is open, a first SIGINT or SIGTERM is only noted, in `caught`; a second acts as usual."""
+
+    def __init__(self) -> None:
+        self.caught = 0
+
+    def __enter__(self) -> "Signals":
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it
+            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number: int, _frame: Any) -> None:
+        self.caught = number
+        self.__exit__()
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _table(rows: list[dict[str, float]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def _curves(rows: list[dict[str, float]]) -> bytes:
+    picture = io.BytesIO()
+    draw_curves(rows).savefig(picture, format="png", dpi=160)
+    return picture.getvalue()
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def resume_recipe(out: str | Path) -> Recipe:
+    """The recipe of the run in a folder.
+
+    Raises:
+        ValueError: if there is no checkpoint to go on from.
+    """
+    return Recipe(**read_last(Path(out))["recipe"])
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    device: str | torch.device | None = None,
+    data: Dataset | None = None,
+    model: VisionTransformer | None = None,
+    data_root: str | Path = "data",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train by a recipe, into a run folder; return the receipt.
+
+    SIGINT, SIGTERM and the end of `max_minutes` save and return early, with `"finished": False`; with
+    `resume` the run goes on from its last checkpoint. Under `torchrun`, all processes train and the first
+    writes.
+
+    Args:
+        data, model: used instead of loading `recipe.data` and building `recipe.model`.
+
+    Raises:
+        ValueError: if the folder already holds a run and `resume` is not set, if there is nothing to resume,
+            if the data changed since, or if the loss stops being a number.
+        OSError: if the last files cannot be written. The checkpoint before is intact.
+    """
+    out, started = Path(out), time.perf_counter()
+    if (out / LAST).exists() and not resume:
+        raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
+    state = read_last(out) if resume else None
+    if (out / "receipt.json").exists() and resume:
+        return json.loads((out / "receipt.json").read_text())
+    device = torch.device(device) if device is not None else pick_device()
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if ours := world > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    first = world == 1 or dist.get_rank() == 0
+    try:
+        if not first:
+            dist.barrier()  # the first process alone downloads
+        data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root)
+        if first and world > 1:
+            dist.barrier()
+        trainer = Trainer(recipe, data, device, model)
+        receipt = _run(trainer, Folder(out), state, started, max_minutes, quiet or not first)
+        if world > 1:
+            dist.barrier()  # nobody leaves while the first still tests and writes
+        return receipt
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def _run(
+    trainer: Trainer,
+    folder: Folder,
+    state: dict[str, Any] | None,
+    started: float,
+    max_minutes: float | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    recipe, data, first = trainer.recipe, trainer.data, trainer.rank == 0
+    fingerprint, rows, best, before = data.train.fingerprint(), [], {"val_accuracy": -1.0}, 0.0
+    if state is not None:
+        if state["data"] != fingerprint:
+            raise ValueError(f"the training images of {data.name} are not those that the run started with")
+        trainer.load_state_dict(state["trainer"])
+        rows, best, before = state["rows"], state["best"], state["seconds"]
+    about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
+    about["preprocessing"] = asdict(trainer.preprocessing)
+    folder.put("config.json", _json(about["recipe"]))
+
+    def seconds() -> float:
+        return before + time.perf_counter() - started
+
+    def save() -> OSError | None:
+        if not first:
+            return None
+        content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
+        folder.put(LAST, checkpoint_bytes({**content, "rows": rows, "best": best, "seconds": seconds()}))
+        return folder.flush()
+
+    saved = mark = time.perf_counter()
+    mark_step, stop, error = trainer.step, 0, save() if state is None else None
+    if error:
+        raise error  # better now than after hours
+    bar = tqdm(
+        total=trainer.total, initial=trainer.step, disable=quiet, unit="step", mininterval=1.0, smoothing=0.05
+    )
+    with Signals() as signals, bar:
+        while trainer.step < trainer.total and not stop:
+            trainer.train_step()
+            now = time.perf_counter()
+            if trainer.step % 20 == 0 or trainer.step % trainer.per_epoch == 0:
+                loss, accuracy = trainer.progress()
+                speed = (trainer.step - mark_step) * trainer.batch / (time.perf_counter() - mark)
+                bar.set_postfix_str(
+                    f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} img/s", refresh=False
+                )
+            bar.update()
+            if trainer.step % trainer.per_epoch == 0:
+                row, candidate = trainer.end_epoch()
+                rows.append(row | {"images_per_second": speed, "seconds": round(seconds(), 1)})
+                bar.set_description(
+                    f"epoch {row['epoch']}/{recipe.epochs}, validation {row['val_accuracy']:.1%}"
+                )
+                if row["val_accuracy"] > best["val_accuracy"]:
+                    best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
+                    if first:
+                        folder.put(BEST, weights_bytes(candidate, about | best, recipe.half_weights))
+                if first:
+                    folder.put("metrics.csv", _table(rows))
+                    folder.put("curves.png", _curves(rows))
+                mark, mark_step = time.perf_counter(), trainer.step
+            late = max_minutes is not None and now - started > 60 * max_minutes
+            stop = _agree(signals.caught or int(late), trainer)  # a signal's number, 1 for late, 0 to go on
+            if now - saved > SAVE_EVERY or stop or trainer.step == trainer.total:
+                error, saved = save(), time.perf_counter()
+                if error and not stop:
+                    bar.write(f"warning: could not save ({error}); kept in memory, trying again later")
+    if error and first:
+        raise error
+    if trainer.step < trainer.total:
+        return {
+            "finished": False,
+            "signal": stop if stop > 1 else 0,
+            "step": trainer.step,
+            "steps": trainer.total,
+            "out": str(folder.path),
+        }
+
+    receipt = {"finished": True, "out": str(folder.path), **about, "data_sha256": fingerprint}
+    receipt |= {"images": {"train": len(data.train), "val": len(data.val)}, "skipped_files": data.skipped}
+    receipt |= {"best": best, "test_accuracy": None}
+    if first:
+        model, info = read_weights(folder.path / BEST)
+        receipt["parameters"] = sum(p.numel() for p in model.parameters())
+        if data.test is not None:  # the only look at the test images
+            result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
+            receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}
+            receipt["images"]["test"] = len(data.test)
+            folder.put(
+                BEST, weights_bytes(model, info | {"test_accuracy": result["accuracy"]}, recipe.half_weights)
+            )
+        receipt |= {"wall_seconds": round(seconds(), 1), "peak_memory": peak_memory(trainer.device)}
+        receipt |= {"processes": trainer.world, "bf16": trainer.bf16, "hardware": hardware(trainer.device)}
+        folder.put("receipt.json", _json(receipt | {"versions": versions()}))
+        if error := folder.flush():
+            raise error
+    return receipt
+
+
+def _agree(stop: int, trainer: Trainer) -> int:
+    """The largest wish to stop among all processes, which must leave the loop at the same step."""
+    if trainer.world == 1:
+        return stop
+    wish = torch.tensor([stop], device=trainer.device)
+    dist.all_reduce(wish, dist.ReduceOp.MAX)
+    return int(wish)

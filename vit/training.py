@@ -1,0 +1,286 @@
+"""The training loop's body: one optimiser step, one validation, and a state that can be saved.
+
+A step is a function of the state before it and of `(seed, step)`: order, augmentation, mixing, dropout and
+stochastic depth draw from random numbers that start anew at each step. So a run that is saved and continued
+gives the weights of one that never stopped, without saving any random state.
+
+Legend: B batch, S image side, K classes, D width, N tokens.
+"""
+
+import copy
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vit.augment import Augment, hashed, reseed
+from vit.data import Dataset
+from vit.images import FileImages, Images, Preprocessing
+from vit.model import VisionTransformer, create_model
+from vit.positions import interpolate_positions
+from vit.recipe import Recipe, parameter_groups
+
+
+def bf16_pays(device: torch.device) -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32, by its own account."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def batches(
+    images: Images, batch_size: int, rank: int = 0, world: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in order, in batches; of several processes, each gets every `world`-th batch."""
+    for index in torch.arange(len(images)).split(batch_size)[rank::world]:
+        yield images.batch(index)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    preprocessing: Preprocessing,
+    device: torch.device | str = "cpu",
+    bf16: bool = False,
+    batch_size: int = 256,
+    rank: int = 0,
+    world: int = 1,
+) -> dict[str, float]:
+    """Loss (nats per image) and accuracy (0 to 1) of `model` on a set, and `correct` of `count` images."""
+    was_training, device = model.training, torch.device(device)
+    model.eval()
+    sums = torch.zeros(3, dtype=torch.float64)  # loss, correct, count
+    for pixels, labels in batches(images, batch_size, rank, world):
+        labels = labels.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = model(preprocessing.normalise(pixels.to(device))).float()  # (B, K)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        sums += torch.stack([loss, (logits.argmax(1) == labels).sum(), logits.new_tensor(len(labels))]).cpu()
+    model.train(was_training)
+    if world > 1:
+        sums = sums.to(device) if device.type == "cuda" else sums
+        dist.all_reduce(sums)
+    loss, correct, count = sums.tolist()
+    return {"loss": loss / count, "accuracy": correct / count, "correct": int(correct), "count": int(count)}
+
+
+class Trainer:
+    """A model, its optimiser and a data set, `step` optimiser steps into a recipe.
+
+    Started by `torchrun`, processes share each batch: it is cut into parts, and each process takes its own.
+
+    Raises:
+        ValueError: if the batch cannot be cut into equal parts, or `model` does not fit the data.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        device: torch.device | str = "cpu",
+        model: VisionTransformer | None = None,
+    ):
+        self.recipe, self.data, self.device = recipe, data, torch.device(device)
+        spread = dist.is_available() and dist.is_initialized()
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+        self.parts = max(recipe.accumulate, self.world)
+        self.batch = min(recipe.batch_size, len(data.train) // self.parts * self.parts)
+        if self.parts % self.world or self.batch % self.parts or not self.batch:
+            raise ValueError(
+                f"cannot cut batches of {recipe.batch_size} ({len(data.train)} training images) into "
+                f"{self.parts} equal parts for {self.world} process(es)"
+            )
+        self.per_epoch = (
+            len(data.train) // self.batch
+        )  # the rest of an epoch is left out; another rest each time
+        self.total = recipe.epochs * self.per_epoch
+        self.bf16 = bf16_pays(self.device) if recipe.bf16 is None else recipe.bf16
+        self.preprocessing = data.preprocessing(recipe.img_size)
+        self.augment = Augment(recipe, self.preprocessing, len(data.classes))
+        self.train_images, self.val_images = data.train.to(self.device), data.val.to(self.device)
+
+        if model is None:
+            reseed(recipe.seed, "weights")
+            sizes = {"img_size": recipe.img_size, "num_classes": len(data.classes), **recipe.model_options}
+            model = create_model(recipe.model, **sizes)
+        if model.config.num_classes != len(data.classes) or model.config.img_size != (recipe.img_size,) * 2:
+            raise ValueError(
+                f"expected a model for {len(data.classes)} classes and {recipe.img_size} pixels, got "
+                f"{model.config.num_classes} and {model.config.img_size}"
+            )
+        self.model = model.to(self.device).train()
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False) if recipe.ema else None
+        groups = parameter_groups(self.model, recipe.weight_decay)
+        # fused: one pass over each parameter. The second beta is below PyTorch's 0.999, as is usual for ViTs:
+        # the variance estimate then follows the warm-up instead of lagging behind it.
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=fused)
+        self.step = 0
+        self.totals = torch.zeros(
+            3, device=self.device
+        )  # loss · images, correct, images; of this epoch so far
+        self._wrap()
+        self._pool = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, Future] | None = None
+
+    def _wrap(self) -> None:
+        """Build the callable that is trained: the model, shared and compiled as asked."""
+        self.forward: nn.Module = self.model
+        if self.world > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self.forward = DistributedDataParallel(self.model, device_ids=ids)
+        if self.recipe.compile:
+            self.forward = torch.compile(self.forward)
+
+    def set_size(self, size: int) -> None:
+        """Go on with images of another side: positions are interpolated, and so is Adam's memory of them."""
+        before, old = self.model.config, self.model.pos_embed
+        for model in filter(None, (self.model, self.average)):
+            model.set_input_size(size)
+        after, new = self.model.config, self.model.pos_embed
+        if isinstance(new, nn.Parameter):
+            for group in self.optimizer.param_groups:
+                group["params"] = [new if p is old else p for p in group["params"]]
+            state = self.optimizer.state.pop(old, {})
+            for key in state.keys() & {"exp_avg", "exp_avg_sq"}:
+                resized = interpolate_positions(
+                    state[key], before.grid_size, after.grid_size, before.num_prefix_tokens
+                )
+                state[key] = (
+                    resized.clamp(min=0) if key == "exp_avg_sq" else resized
+                )  # bicubic can undershoot
+            if state:
+                self.optimizer.state[new] = state
+        self._wrap()
+
+    def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
+        """This process's parts of the batch of a step: pairs `(b, 3, S, S)` uint8 and `(b,)`."""
+        epoch, position = divmod(step, self.per_epoch)
+        order = torch.Generator()
+        order.manual_seed(hashed(self.recipe.seed, "order", epoch))
+        index = torch.randperm(len(self.train_images), generator=order)
+        index = index[position * self.batch : (position + 1) * self.batch]
+        return [self.train_images.batch(part) for part in index.chunk(self.parts)[self.rank :: self.world]]
+
+    def _next(self) -> list[tuple[Tensor, Tensor]]:
+        """The same for the step at hand; files of the next step are decoded meanwhile."""
+        if not isinstance(self.train_images, FileImages):
+            return self._fetch(self.step)
+        ready, self._ahead = self._ahead, None
+        parts = ready[1].result() if ready and ready[0] == self.step else self._fetch(self.step)
+        if self.step + 1 < self.total:
+            self._ahead = self.step + 1, self._pool.submit(self._fetch, self.step + 1)
+        return parts
+
+    def train_step(self) -> None:
+        """One step of the optimiser over one batch."""
+        r, progress = self.recipe, self.step / self.total
+        size = r.size_at(progress)
+        if self.model.config.img_size != (size, size):
+            self.set_size(size)
+        for group in self.optimizer.param_groups:
+            group["lr"] = r.lr_at((self.step + 1) / self.total)
+        mine = self._next()
+        for i, (pixels, labels) in enumerate(mine):
+            part = self.rank + i * self.world
+            pixels, labels = pixels.to(self.device), labels.to(self.device)
+            pixels = self.augment.images(pixels, size, self.step, first=part * len(labels))
+            reseed(r.seed, self.step, "step", part)  # for mixing, dropout and stochastic depth
+            inputs, targets = self.augment.mix(self.preprocessing.normalise(pixels), labels)
+            apart = self.world > 1 and i + 1 < len(mine)  # gradients are exchanged once, with the last part
+            with self.forward.no_sync() if apart else nullcontext():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                    logits = self.forward(inputs)  # (b, K)
+                loss = F.cross_entropy(logits.float(), targets, label_smoothing=r.label_smoothing)
+                (loss / len(mine)).backward()
+            with torch.no_grad():
+                right = targets.argmax(1) if targets.ndim == 2 else targets
+                correct = (logits.argmax(1) == right).sum()
+                self.totals += torch.stack([loss * len(labels), correct, correct.new_tensor(len(labels))])
+        nn.utils.clip_grad_norm_(self.model.parameters(), r.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.average is not None:
+            # Early on the average must not remember the random start: it covers a tenth of the steps so far.
+            decay = min(r.ema, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                for kept, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                    kept.lerp_(p, 1 - decay)
+
+    def progress(self) -> tuple[float, float]:
+        """Mean training loss and accuracy of this epoch so far, on augmented images and over all processes.
+
+        Raises:
+            ValueError: if the loss is no longer a number.
+        """
+        totals = self.totals.clone()
+        if self.world > 1:
+            dist.all_reduce(totals)
+        loss, correct, count = totals.tolist()
+        if not count:
+            return 0.0, 0.0
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            raise ValueError(
+                f"the loss is no longer a number at step {self.step}: try a smaller lr, or bf16=false"
+            )
+        return loss / count, correct / count
+
+    def finished_model(self) -> VisionTransformer:
+        """A copy of what would be used if training stopped here: the average, at the full size."""
+        model = copy.deepcopy(self.average if self.average is not None else self.model).eval()
+        if model.config.img_size != (self.recipe.img_size,) * 2:
+            model.set_input_size(self.recipe.img_size)
+        return model
+
+    def end_epoch(self) -> tuple[dict[str, float], VisionTransformer]:
+        """Close the books of an epoch: a row of metrics, validation included, and the model validated."""
+        loss, accuracy = self.progress()
+        self.totals.zero_()
+        model = self.finished_model()
+        val = evaluate(
+            model,
+            self.val_images,
+            self.preprocessing,
+            self.device,
+            self.bf16,
+            rank=self.rank,
+            world=self.world,
+        )
+        row = {
+            "epoch": self.step // self.per_epoch,
+            "step": self.step,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        row |= {"img_size": self.model.config.img_size[0], "train_loss": loss, "train_accuracy": accuracy}
+        return row | {"val_loss": val["loss"], "val_accuracy": val["accuracy"]}, model
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on from here."""
+        return {
+            "step": self.step,
+            "img_size": self.model.config.img_size[0],
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "totals": self.totals,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that a trainer with the same recipe and data saved."""
+        if self.model.config.img_size[0] != state["img_size"]:
+            self.set_size(state["img_size"])
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.totals.copy_(state["totals"])
+        self.step = state["step"]
