@@ -54,6 +54,10 @@ class Recipe:
     half_weights: bool = False  # store the finished weights as 16-bit floats
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(f.default, int | float) and not isinstance(value, int | float):
+                raise ValueError(f"{f.name} must be a number, got {value!r}")
         for name in ("img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

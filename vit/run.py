@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,17 @@ from vit.training import Trainer, evaluate
 SAVE_EVERY = 60.0  # seconds between checkpoints; a killed run loses at most this
 
 
-def pick_device() -> torch.device:
-    """The GPU of this process if there is one, else Apple's, else the CPU."""
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The device called `name`; without a name the GPU of this process if there is one, Apple's, or the CPU.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    if name is not None:
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:  # an unknown word; a GPU that is not there
+            raise ValueError(f"no device {str(name)!r}: {str(error).splitlines()[0]}") from None
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -131,7 +141,7 @@ def train(
     state = read_last(out) if resume else None
     if (out / "receipt.json").exists() and resume:
         return json.loads((out / "receipt.json").read_text())
-    device = torch.device(device) if device is not None else pick_device()
+    device = pick_device(device)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if ours := world > 1 and not dist.is_initialized():
         if device.type == "cuda":
@@ -145,7 +155,8 @@ def train(
         if first and world > 1:
             dist.barrier()
         trainer = Trainer(recipe, data, device, model)
-        receipt = _run(trainer, Folder(out), state, started, max_minutes, quiet or not first)
+        with Signals() as signals:  # open to the end: the receipt is written, too, before anything else
+            receipt = _run(trainer, Folder(out), state, started, max_minutes, quiet or not first, signals)
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
@@ -161,6 +172,7 @@ def _run(
     started: float,
     max_minutes: float | None,
     quiet: bool,
+    signals: Signals,
 ) -> dict[str, Any]:
     recipe, data, first = trainer.recipe, trainer.data, trainer.rank == 0
     fingerprint, rows, best, before = data.train.fingerprint(), [], {"val_accuracy": -1.0}, 0.0
@@ -170,7 +182,7 @@ def _run(
         trainer.load_state_dict(state["trainer"])
         rows, best, before = state["rows"], state["best"], state["seconds"]
     about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
-    about["preprocessing"] = asdict(trainer.preprocessing)
+    about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": hardware(trainer.device)}
     folder.put("config.json", _json(about["recipe"]))
 
     def seconds() -> float:
@@ -180,6 +192,8 @@ def _run(
         if not first:
             return None
         content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
+        if rows:
+            folder.put("curves.png", _curves(rows))
         folder.put(LAST, checkpoint_bytes({**content, "rows": rows, "best": best, "seconds": seconds()}))
         return folder.flush()
 
@@ -187,21 +201,19 @@ def _run(
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
         raise error  # better now than after hours
-    bar = tqdm(
-        total=trainer.total, initial=trainer.step, disable=quiet, unit="step", mininterval=1.0, smoothing=0.05
-    )
-    with Signals() as signals, bar:
+    bar = tqdm(total=trainer.total, initial=trainer.step, disable=quiet, unit="step", mininterval=1.0)
+    with bar:
         while trainer.step < trainer.total and not stop:
             trainer.train_step()
-            now = time.perf_counter()
-            if trainer.step % 20 == 0 or trainer.step % trainer.per_epoch == 0:
+            ended = trainer.step % trainer.per_epoch == 0
+            if trainer.step % 20 == 0 or ended:
                 loss, accuracy = trainer.progress()
                 speed = (trainer.step - mark_step) * trainer.batch / (time.perf_counter() - mark)
                 bar.set_postfix_str(
                     f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} img/s", refresh=False
                 )
             bar.update()
-            if trainer.step % trainer.per_epoch == 0:
+            if ended:
                 row, candidate = trainer.end_epoch()
                 rows.append(row | {"images_per_second": speed, "seconds": round(seconds(), 1)})
                 bar.set_description(
@@ -213,43 +225,50 @@ def _run(
                         folder.put(BEST, weights_bytes(candidate, about | best, recipe.half_weights))
                 if first:
                     folder.put("metrics.csv", _table(rows))
-                    folder.put("curves.png", _curves(rows))
+                    folder.flush()  # what fails is tried again, and reported, with the checkpoint
                 mark, mark_step = time.perf_counter(), trainer.step
+            now = time.perf_counter()
             late = max_minutes is not None and now - started > 60 * max_minutes
             stop = _agree(signals.caught or int(late), trainer)  # a signal's number, 1 for late, 0 to go on
             if now - saved > SAVE_EVERY or stop or trainer.step == trainer.total:
-                error, saved = save(), time.perf_counter()
+                error, saved = save(), now
                 if error and not stop:
                     bar.write(f"warning: could not save ({error}); kept in memory, trying again later")
-    if error and first:
+    if error:
         raise error
-    if trainer.step < trainer.total:
-        return {
-            "finished": False,
-            "signal": stop if stop > 1 else 0,
-            "step": trainer.step,
-            "steps": trainer.total,
-            "out": str(folder.path),
-        }
+    result = {"finished": trainer.step == trainer.total, "out": str(folder.path)}
+    if not result["finished"]:
+        return result | {"signal": stop if stop > 1 else 0, "step": trainer.step, "steps": trainer.total}
+    return (
+        _finish(trainer, folder, result | about | {"data_sha256": fingerprint, "best": best}, seconds)
+        if first
+        else result
+    )
 
-    receipt = {"finished": True, "out": str(folder.path), **about, "data_sha256": fingerprint}
-    receipt |= {"images": {"train": len(data.train), "val": len(data.val)}, "skipped_files": data.skipped}
-    receipt |= {"best": best, "test_accuracy": None}
-    if first:
-        model, info = read_weights(folder.path / BEST)
-        receipt["parameters"] = sum(p.numel() for p in model.parameters())
-        if data.test is not None:  # the only look at the test images
-            result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
-            receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}
-            receipt["images"]["test"] = len(data.test)
-            folder.put(
-                BEST, weights_bytes(model, info | {"test_accuracy": result["accuracy"]}, recipe.half_weights)
-            )
-        receipt |= {"wall_seconds": round(seconds(), 1), "peak_memory": peak_memory(trainer.device)}
-        receipt |= {"processes": trainer.world, "bf16": trainer.bf16, "hardware": hardware(trainer.device)}
-        folder.put("receipt.json", _json(receipt | {"versions": versions()}))
-        if error := folder.flush():
-            raise error
+
+def _finish(
+    trainer: Trainer, folder: Folder, receipt: dict[str, Any], seconds: Callable[[], float]
+) -> dict[str, Any]:
+    """Look at the test images, this once, and write the receipt."""
+    data = trainer.data
+    model, info = read_weights(folder.path / BEST)
+    images = {
+        "train": len(data.train),
+        "val": len(data.val),
+        "test": len(data.test) if data.test is not None else 0,
+    }
+    receipt |= {"images": images, "skipped_files": data.skipped, "test_accuracy": None}
+    if data.test is not None:
+        result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
+        receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}
+        tested = info | {"test_accuracy": result["accuracy"]}
+        folder.put(BEST, weights_bytes(model, tested, trainer.recipe.half_weights))
+    receipt |= {"parameters": sum(p.numel() for p in model.parameters()), "processes": trainer.world}
+    receipt |= {"bf16": trainer.bf16, "wall_seconds": round(seconds(), 1)}
+    receipt |= {"peak_memory": peak_memory(trainer.device), "versions": versions()}
+    folder.put("receipt.json", _json(receipt))
+    if error := folder.flush():
+        raise error
     return receipt
 
 

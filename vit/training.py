@@ -110,7 +110,10 @@ class Trainer:
         if model is None:
             reseed(recipe.seed, "weights")
             sizes = {"img_size": recipe.img_size, "num_classes": len(data.classes), **recipe.model_options}
-            model = create_model(recipe.model, **sizes)
+            try:
+                model = create_model(recipe.model, **sizes)
+            except TypeError as error:
+                raise ValueError(f"model_options {recipe.model_options}: {error}") from None
         if model.config.num_classes != len(data.classes) or model.config.img_size != (recipe.img_size,) * 2:
             raise ValueError(
                 f"expected a model for {len(data.classes)} classes and {recipe.img_size} pixels, got "

@@ -1,0 +1,204 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [
+    "--epochs",
+    "2",
+    "--img-size",
+    "16",
+    "--batch-size",
+    "50",
+    "--set",
+    "train_size=200",
+    "--set",
+    "bf16=false",
+]
+SMALL += [
+    "--set",
+    "model_options.embed_dim=16",
+    "--set",
+    "model_options.depth=2",
+    "--set",
+    "model_options.num_heads=2",
+]
+SMALL += ["--quiet", "--device", "cpu"]
+
+
+@pytest.fixture
+def vit(capsys, monkeypatch):
+    """Call `vit` with arguments: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["vit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["vit", "train", "--out", str(folder), *SMALL])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert not stop.value.code
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for i in range(3):
+        array = np.random.default_rng(i).integers(0, 255, (20, 30, 3), np.uint8)
+        Image.fromarray(array).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_help_is_a_manual(vit):
+    code, out, _ = vit("--help")
+    assert code == 0
+    assert all(command in out for command in ("train", "evaluate", "predict", "info", "export"))
+    code, out, _ = vit("train", "--help")
+    assert code == 0
+    for word in ("shapes", "cifar10", "--resume", "--max-minutes", "torchrun", "Ctrl-C", "Exit codes"):
+        assert word in out
+
+
+def test_train_then_evaluate_agrees_with_the_receipt(vit, run):
+    receipt = json.loads((run / "receipt.json").read_text())
+    code, out, _ = vit("evaluate", "--weights", run, "--json", "--device", "cpu")
+    assert code == 0
+    result = json.loads(out)
+    assert (result["correct"], result["accuracy"]) == (receipt["test_correct"], receipt["test_accuracy"])
+    assert np.array(result["confusion"]).sum() == 2000
+    code, out, _ = vit("evaluate", "--weights", run, "--split", "val", "--device", "cpu")
+    assert code == 0
+    assert f"{receipt['best']['val_accuracy']:.2%}" in out
+
+
+def test_predict_reports_a_bad_file_and_goes_on(vit, run, pictures):
+    (pictures / "1.png").write_bytes(b"not a picture")
+    code, out, err = vit(
+        "predict", pictures, "--weights", run, "--top-k", "2", "--save", pictures / "all.png"
+    )
+    assert code == 1
+    assert "cannot read" in err
+    assert "1.png" in err
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == [str(pictures / "0.png"), str(pictures / "2.png")]
+    assert all(line.count("%") == 2 for line in lines)
+    assert Image.open(pictures / "all.png").size[0] > 500
+
+
+def test_predict_all_good(vit, run, pictures):
+    code, out, err = vit("predict", pictures / "0.png", pictures / "1.png", "--weights", run)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 2
+
+
+def test_info(vit, run):
+    code, out, _ = vit("info", run)
+    about = json.loads(out)
+    assert code == 0
+    assert about["config"]["embed_dim"] == 16
+    assert about["test_accuracy"] == json.loads((run / "receipt.json").read_text())["test_accuracy"]
+    assert {"hardware", "versions", "recipe", "data", "classes"} <= about.keys()
+    assert json.loads(vit("info", run / "last.pt")[1])["step"] == 8
+
+
+def test_export_weights(vit, run, tmp_path):
+    code, out, _ = vit("export", tmp_path / "w.safetensors", "--weights", run, "--half")
+    assert code == 0
+    assert "MB" in out
+    assert json.loads(vit("info", tmp_path / "w.safetensors")[1])["parameters"] > 0
+
+
+def test_the_newest_run_is_used(vit, run, pictures, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    (run.parent / "runs").mkdir(exist_ok=True)
+    (run.parent / "runs" / "one").symlink_to(run)
+    code, _, err = vit("predict", pictures / "0.png")
+    assert (code, err.strip()) == (0, "weights: runs/one/best.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "/no/such"], "expected 'shapes', 'cifar10' or a folder"),
+        (["train", "--recipe", "cifar"], "did you mean 'cifar10'"),
+        (["train", "--model", "vit_nan_4"], "did you mean 'vit_nano_4'"),
+        (["train", "--set", "mixpu=1"], "did you mean 'mixup'"),
+        (["train", "--set", "mixup"], "expected NAME=VALUE"),
+        (["train", "--set", "model_options.deep=3"], "deep"),
+        (["train", "--set", "lr=fast"], "lr"),
+        (["train", "--resume", "/no/such"], "there is no checkpoint"),
+        (["train", "--img-size", "30"], "multiples of patch_size"),
+        (["evaluate"], "no trained model under runs/"),
+        (["evaluate", "--weights", __file__], "damaged or not a safetensors file"),
+        (["info", "/no/such"], "there is no file"),
+        (["train", "--device", "gpu9"], "gpu9"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(vit, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = vit(*arguments, *(["--quiet"] if arguments[0] == "train" else []))
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("error: ")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+def test_an_existing_run_is_protected(vit, run):
+    code, _, err = vit("train", "--out", run, *SMALL)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "already holds a run" in err
+    code, _, err = vit("train", "--resume", run, "--epochs", "9")
+    assert code == 2
+    assert "leave out epochs" in err
+
+
+def test_ctrl_c_saves_and_the_hint_resumes(tmp_path):
+    """`python -m vit`, as a process: SIGINT, exit code 130, no traceback; then the command that it named."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    options = {
+        "cwd": tmp_path,
+        "env": environment,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    long = [*SMALL, "--epochs", "2000"]
+    process = subprocess.Popen([sys.executable, "-m", "vit", "train", "--out", "r", *long], **options)
+    deadline = time.time() + 60
+    while not (tmp_path / "r" / "metrics.csv").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert err == ""
+    assert out.startswith("saved at step ")
+    command = out.strip().split("go on with: vit ")[1].split()
+    more = ["--max-minutes", "0", "--quiet", "--device", "cpu"]
+    again = subprocess.run([sys.executable, "-m", "vit", *command, *more], timeout=60, check=False, **options)
+    assert again.returncode == 0, again.stderr
+    first, second = (int(text.split("step ")[1].split()[0]) for text in (out, again.stdout))
+    assert second == first + 1

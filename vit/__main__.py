@@ -1,0 +1,5 @@
+"""`python -m vit` is `vit`."""
+
+from vit.cli import main
+
+main()

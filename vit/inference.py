@@ -1,0 +1,105 @@
+"""Using a trained model: load it with its preprocessing and its classes, predict, evaluate.
+
+Legend: B batch, S image side, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vit.checkpoint import BEST, read_weights
+from vit.images import Images, Preprocessing, decode
+from vit.model import VisionTransformer
+from vit.training import batches
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model together with what it needs to be used, as a weights file keeps them."""
+
+    model: VisionTransformer
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    info: dict[str, Any]  # where the weights come from: recipe, data, validation accuracy, hardware ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Images `(B, 3, S, S)`, uint8 or float in [0, 1] -> probabilities `(B, K)` that sum to 1."""
+        logits = self.model(self.preprocessing.normalise(images.to(self.device)))
+        return logits.float().softmax(1).cpu()
+
+    def predict(self, images: Tensor | Sequence[str | Path], top_k: int = 3) -> list[list[tuple[str, float]]]:
+        """The `top_k` likeliest classes of each image, with their probabilities, likeliest first.
+
+        Args:
+            images: a batch as for `probabilities`, or paths of image files.
+
+        Raises:
+            ValueError: if a file cannot be read, or the tensor does not have the model's size.
+        """
+        if not isinstance(images, Tensor):
+            images = torch.stack([decode(path, self.preprocessing.img_size) for path in images])
+        values, indices = self.probabilities(images).topk(min(top_k, len(self.classes)))
+        return [
+            [(self.classes[k], p) for k, p in zip(ks, ps, strict=True)]
+            for ks, ps in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+    def predict_set(self, images: Images, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+        """Probabilities `(M, K)` and labels `(M,)` of a whole set, in order."""
+        results = [
+            (self.probabilities(pixels), labels.cpu()) for pixels, labels in batches(images, batch_size)
+        ]
+        return torch.cat([p for p, _ in results]), torch.cat([y for _, y in results])
+
+
+def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Classifier:
+    """Load a weights file, or the best weights of a run folder.
+
+    Raises:
+        ValueError: if there is none, or the file was not written by this package.
+    """
+    path = Path(path) / BEST if Path(path).is_dir() else Path(path)
+    model, info = read_weights(path)
+    about = info["preprocessing"]
+    preprocessing = Preprocessing(about["img_size"], tuple(about["mean"]), tuple(about["std"]))
+    return Classifier(model.to(device), preprocessing, tuple(info["classes"]), info)
+
+
+def summarise(probabilities: Tensor, labels: Tensor, bins: int = 15) -> dict[str, Any]:
+    """What can be said of predictions `(M, K)` for labels `(M,)`.
+
+    Returns:
+        `accuracy`, `correct` and `count`; `top5`, the part of images with the label among the likeliest five;
+        `loss` in nats per image; `confusion` `(K, K)`, rows the truth, columns the answer; and `ece`, the
+        expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over
+        `bins` equal bins of confidence.
+    """
+    M, K = probabilities.shape
+    confidence, answer = probabilities.max(1)
+    right = answer == labels
+    confusion = torch.bincount(labels * K + answer, minlength=K * K).reshape(K, K)
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gap = torch.zeros(bins).index_add_(
+        0, place, right.float() - confidence
+    )  # count · (accuracy − confidence)
+    likeliest = probabilities.topk(min(5, K)).indices
+    chosen = probabilities.gather(1, labels[:, None]).clamp(min=1e-12)
+    return {
+        "accuracy": int(right.sum()) / M,
+        "correct": int(right.sum()),
+        "count": M,
+        "top5": int((likeliest == labels[:, None]).sum()) / M,
+        "loss": float(-chosen.log().mean()),
+        "ece": float(gap.abs().sum() / M),
+        "confusion": confusion,
+    }
