@@ -95,7 +95,17 @@ class Recipe:
 
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "shapes": {"data": "shapes"},
+    # Under three minutes on two cores. No augmentation: 20,000 pictures are more than it can learn by heart.
+    # The learning rate matters most: at 2e-3 the same model is at chance for the first third of the run.
+    "shapes": {
+        "data": "shapes",
+        "model_options": {"pool": "mean", "pos_embed": "sincos2d"},
+        "epochs": 5,
+        "batch_size": 64,
+        "lr": 7e-4,
+        "flip": False,
+        "pad": 0.0,
+    },
     "folder": {
         "model": "vit_mini_4",
         "epochs": 50,
@@ -105,7 +115,26 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema": 0.99,
         "model_options": {"drop_path_rate": 0.1},
     },
-    "cifar10": {"data": "cifar10"},
+    # 100 epochs on two cores in about two and a half hours, most of them on 36 patches instead of 64.
+    "cifar10": {
+        "data": "cifar10",
+        "model": "vit_mini_4",
+        "model_options": {"drop_path_rate": 0.05},
+        "epochs": 100,
+        "batch_size": 128,
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "label_smoothing": 0.1,
+        "ema": 0.999,
+        "low_size": 24,
+        "low_part": 0.7,
+        "rand_ops": 2,
+        "rand_magnitude": 9,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "mix_prob": 0.5,
+        "half_weights": True,
+    },
 }
 
 
