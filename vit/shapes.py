@@ -4,9 +4,9 @@ Every picture is a function of `(seed, index)` and of nothing else, at any resol
 pixels is the same scene as at 32, with finer detail. Place, size, rotation, colours, texture and clutter are
 drawn independently of the class, so that only the shape tells it.
 
-It is a toy, made to be learnt in minutes: one whole object in each picture, lighter than its ground, turned by
-at most 30 degrees; and areas differ, a bar has half of a circle's. A model that does well here has learnt ten
-outlines, not to see.
+It is a toy, made to be learnt in minutes: one whole object in each picture, lighter than its ground, turned
+by at most 30 degrees; and areas differ, a bar has half of a circle's. A model that does well here has learnt
+ten outlines, not to see.
 
 Legend: B pictures, S image side, M vertices of a polygon. Coordinates run from -1 to 1 across the picture.
 """
