@@ -95,8 +95,9 @@ class Recipe:
 
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # Under three minutes on two cores. No augmentation: 20,000 pictures are more than it can learn by heart.
-    # The learning rate matters most: at 2e-3 the same model is at chance for the first third of the run.
+    # 97.3 % of the validation pictures after 147 s on two cores (750 img/s). No augmentation: five passes over
+    # 20,000 pictures are too few to learn them by heart. The learning rate matters most: after 50,000 pictures
+    # the running training accuracy was 79 % with 7e-4, and 60 % with 3e-3.
     "shapes": {
         "data": "shapes",
         "model_options": {"pool": "mean", "pos_embed": "sincos2d"},

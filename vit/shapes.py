@@ -130,8 +130,7 @@ def draw(index: Tensor, img_size: int = 32, seed: int = 0) -> tuple[Tensor, Tens
         return torch.lerp(image, colour, cover[:, None]), cover
 
     ground, figure = colour(), colour()
-    # The lighter of the two is the shape's. A network has no eye for "figure or ground" at first, and with
-    # either polarity a small ViT spends most of a three-minute run on finding out.
+    # The lighter of the two is the shape's: with either polarity a small ViT takes longer than three minutes.
     darker = ((figure - ground) * LIGHTNESS[:, None, None]).sum(1, keepdim=True) < 0
     ground, figure = torch.where(darker, figure, ground), torch.where(darker, ground, figure)
     # Push the two colours apart where they are too alike to see a shape at all.
