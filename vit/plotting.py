@@ -230,7 +230,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]], width: float = WIDTH) -> Fi
     figure = Figure(figsize=(width, 0.4 * width), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for ax, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for part, label in (("train", "training (augmented)"), ("val", "validation")):
+        for part, label in (("train", "training"), ("val", "validation")):
             ax.plot(epochs, [row[f"{part}_{name}"] for row in rows], ".-", ms=4, lw=1.5, label=label)
         ax.set(xlabel="epoch", ylabel=name)
         ax.spines[["top", "right"]].set_visible(False)
