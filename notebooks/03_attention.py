@@ -674,7 +674,7 @@ for seed in range(3):
     torch.manual_seed(seed)
     with torch.no_grad():
         row = create_model("vit_s_16").eval().attention_maps(photo[None])[0][0, 0, query, 1:]  # (196,)
-    assert 95 == (row.argmax() if seed < 2 else row.argmin())
+    assert (row.argmax() if seed < 2 else row.argmin()) == 95
     stretched = ((row - row.min()) / (row.max() - row.min())).reshape(14, 14)
     draw_attention(axes[seed + 1], photo, stretched, query=74, title=f"seed {seed}, stretched")
 for ax in axes:
