@@ -21,13 +21,13 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0) 
 
 
 def prefers_explicit(q: Tensor) -> bool:
-    """Whether the explicit path is the faster one for these queries.
+    """Whether the explicit path is the faster one for these queries, `(B, h, N, d)`.
 
-    On CPUs PyTorch's fused kernel is slow in bfloat16, its backward most of all: training 65 tokens through
-    it takes several times as long as through three plain operations. Everywhere else the fused kernel wins,
-    and it never stores the N×N weights. `benchmarks/attention_paths.py` measures both.
+    Measured by `benchmarks/attention_paths.py`: on CPUs PyTorch's fused kernel is slow in bfloat16, its
+    backward most of all, until it gains near a thousand tokens by never storing the N×N weights. In fp32 it
+    is ahead but for very short sequences.
     """
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-2] < 1024
 
 
 class Attention(nn.Module):
@@ -57,7 +57,7 @@ class Attention(nn.Module):
         """
         B, N, D = x.shape
         qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, D // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, N, d)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, h, N, d)
         dropout_p = self.attn_drop if self.training else 0.0
         weights = None
         if need_weights or prefers_explicit(q):

@@ -33,7 +33,7 @@ class ViTConfig:
     num_classes: int = 1000  # K; unused when head="none"
     embed_dim: int = 768  # D, the width of the residual stream
     depth: int = 12  # L, the number of blocks
-    num_heads: int = 12  # h; each head is D/h wide (64 in every model of the paper)
+    num_heads: int = 12  # h; each head is D/h wide (64 in the paper, 80 in Huge)
     mlp_ratio: float = 4.0  # hidden width of the MLP as a multiple of D
     qkv_bias: bool = True  # the paper's code has biases here, some later models do not
     pos_embed: PosEmbed = "learned"  # the paper's choice, compared in its appendix D.4

@@ -38,11 +38,11 @@ def _trunc_normal(tensor: Tensor, std: float) -> None:
 def init_weights(model: "VisionTransformer") -> None:
     """Initialise every parameter of `model`, in place.
 
-    Linear layers: truncated normal with std 0.02, zero bias, as in timm and DeiT. Patch projection: std
-    1/√fan_in, class token zero, learned positions std 0.02, as in the paper's code. That code draws the
-    encoder's linear layers from Xavier's uniform distribution and sets the head to zero; here the head is
-    noise like the other layers, so that an untrained model says something, if only nonsense. Layer norms
-    keep PyTorch's ones and zeros.
+    Linear layers: std 0.02, zero bias, as in timm and DeiT. Patch projection: std 1/√fan_in, class token
+    zero, learned positions std 0.02, as in the paper's code. That code draws the encoder's linear layers
+    from Xavier's uniform distribution and sets the head to zero; here the head is noise like the other
+    layers, so that an untrained model says something, if only nonsense. Layer norms keep PyTorch's ones
+    and zeros. All noise is cut at two standard deviations, which leaves 0.88 of the spread it is named by.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -140,12 +140,13 @@ class VisionTransformer(nn.Module):
         """Accept images of another size from now on, in place (section 3.2).
 
         Learned positions are interpolated to the new grid and become a new parameter, so build the optimiser
-        afterwards; sine-cosine tables are computed anew. Every other weight stays.
+        afterwards; sine-cosine tables are computed anew. All other weights stay.
 
         Raises:
             ValueError: if the new size does not divide into patches.
         """
-        config = replace(self.config, img_size=img_size)
+        if (config := replace(self.config, img_size=img_size)) == self.config:
+            return
         if config.pos_embed == "learned":
             resized = interpolate_positions(
                 self.pos_embed.detach(), self.config.grid_size, config.grid_size, config.num_prefix_tokens

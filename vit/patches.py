@@ -33,15 +33,14 @@ def unpatchify(patches: Tensor, patch_size: int, img_size: tuple[int, int]) -> T
         ValueError: if N or the length of a patch does not fit `img_size` and `patch_size`.
     """
     (H, W), P = img_size, patch_size
-    B, N, length = patches.shape
-    if H % P or W % P or N * P * P != H * W or length % (P * P):
+    if patches.ndim != 3 or patches.shape[1] * P * P != H * W or patches.shape[2] % (P * P) or H % P or W % P:
         raise ValueError(
             f"expected {H}x{W} pixels in patches of {P} to be (B, {(H // P) * (W // P)}, C*{P * P}), "
             f"got {tuple(patches.shape)}"
         )
-    x = patches.reshape(B, H // P, W // P, -1, P, P)
+    x = patches.reshape(-1, H // P, W // P, patches.shape[2] // P**2, P, P)
     x = x.permute(0, 3, 1, 4, 2, 5)  # (B, C, H/P, P, W/P, P)
-    return x.reshape(B, -1, H, W)
+    return x.reshape(len(patches), -1, H, W)
 
 
 def embed_by_linear(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -109,12 +109,7 @@ def draw_patch_grid(
             )
     for i in highlight:
         y, x = divmod(i, columns)
-        corner = (x * patch_size - 0.5, y * patch_size - 0.5)
-        for color, linewidth in (("white", 4.5), (ACCENT, 2.8)):  # a white rim shows it on any picture
-            frame = plt.Rectangle(
-                corner, patch_size, patch_size, fill=False, color=color, linewidth=linewidth
-            )
-            ax.add_patch(frame)
+        _frame(ax, (x * patch_size - 0.5, y * patch_size - 0.5), patch_size, patch_size)
     return ax
 
 

@@ -60,7 +60,7 @@ def interpolate_positions(
         ValueError: if the table does not hold `num_prefix_tokens` + the patches of `old_grid`.
     """
     expected = num_prefix_tokens + old_grid[0] * old_grid[1]
-    if pos_embed.ndim != 3 or pos_embed.shape[1] != expected:
+    if pos_embed.ndim != 3 or pos_embed.shape[:2] != (1, expected):
         raise ValueError(
             f"expected a table of shape (1, {expected}, D) for {num_prefix_tokens} prefix token(s) and a "
             f"{old_grid[0]}x{old_grid[1]} grid, got {tuple(pos_embed.shape)}"

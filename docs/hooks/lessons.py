@@ -1,0 +1,149 @@
+"""Finish the pages that mkdocs-jupyter makes of the executed notebooks in `build/lessons/`: a MkDocs hook.
+
+The plugin finds the notebooks and writes each as Markdown with our template, `lesson.md.j2`. Here they join
+the navigation, their figures become files, and the numbers of the strip under the title and of the footer are
+measured. A mistake in a lesson (a figure without alt text, something on stderr) is a warning that names the
+cell, and a warning ends a strict build.
+"""
+
+import base64
+import json
+import logging
+import re
+import struct
+from datetime import datetime
+from html import escape, unescape
+from pathlib import Path
+
+from mkdocs.exceptions import ConfigurationError
+from mkdocs.structure.files import File
+
+log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
+
+# Reading speed. 200 words a minute is the slow end of adult reading; 15 lines of code a minute is a guess.
+WORDS_PER_MINUTE, LINES_PER_MINUTE = 200, 15
+
+LESSONS = {}  # source path of a page, as MkDocs knows it → its executed notebook
+
+
+def load(path):
+    """Read a notebook, with every text joined: nbformat allows a string or a list of lines."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+        for output in cell.get("outputs", []):
+            for part in (output, output.get("data", {})):
+                part.update({key: "".join(value) for key, value in part.items() if isinstance(value, list)})
+    return notebook
+
+
+def on_config(config):
+    """Fill the navigation: the folder decides, so a new lesson needs no edit in mkdocs.yml."""
+    folder = (
+        Path(config.config_file_path).parent
+        / config.plugins["mkdocs-jupyter"].config["notebook_dirs"]["lessons"]
+    )
+    LESSONS.update({f"lessons/{path.name}": load(path) for path in sorted(folder.glob("*.ipynb"))})
+    if not LESSONS:
+        raise ConfigurationError(
+            f"No executed lessons in {folder}: run `make site`, which executes them first."
+        )
+    for item in config.nav:
+        if "Lessons" in item:
+            item["Lessons"] = [{nav_title(notebook): uri} for uri, notebook in LESSONS.items()]
+    return config
+
+
+def nav_title(notebook):
+    """`1. Title`, from the metadata and the first heading."""
+    heading = notebook["cells"][0]["source"].partition("\n")[0]
+    return f"{notebook['metadata']['lesson']['number']}. {heading.removeprefix('# ')}"
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Finish what the template wrote: mkdocs-jupyter's event has priority 100, so this one comes after it."""
+    notebook = LESSONS.get(page.file.src_uri)
+    if notebook is None:
+        return markdown
+    name = Path(page.file.src_uri).stem
+    check(name, notebook)
+    page.meta["lesson"] = measure(notebook) | {"file": name}
+
+    def add_figure(match):
+        cell = notebook["cells"][int(match[1])]
+        (png,) = (
+            base64.b64decode(o["data"]["image/png"])
+            for o in cell["outputs"]
+            if "image/png" in o.get("data", {})
+        )
+        files.append(File.generated(config, f"lessons/{name}/figure-{match[1]}.png", content=png))
+        return figure(f"figure-{match[1]}.png", cell["metadata"].get("alt", ""), png)
+
+    # What the template wrote is escaped (it says why); what follows it is nbconvert's CSS for its own HTML.
+    markdown = unescape(markdown.partition("<style>")[0])
+    # Two quotes with a blank line between stay two, as in Jupyter; Python-Markdown would join them.
+    markdown = re.sub(r"(?<=\n)(>[^\n]*\n)\n+(?=> \*\*)", r"\1\n<!-- -->\n\n", markdown)
+    return re.sub(r"<!--figure (\d+)-->", add_figure, markdown)
+
+
+def on_page_content(html, page, config, files):
+    # Quotes that begin with a known label get a class; without it they would still read as quotes.
+    for name, label in config.extra["callouts"].items():
+        html = re.sub(rf"<blockquote>(?=\s*<p><strong>{label})", f'<blockquote class="{name}">', html)
+    # What has no colour of its own needs no <span>: a page of code is then half as heavy.
+    html = re.sub(r'<span class="(?:[nwpo]|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
+    html = html.replace("<!--step-->", '<div class="step">\n<div class="prose">')
+    html = html.replace("<!--code-->", '</div>\n<div class="code">')
+    return html.replace("<!--end-->", "</div>\n</div>")
+
+
+def on_post_page(output, page, config):
+    """Drop the theme's indentation around the article: a tenth of a lesson's weight."""
+    before, article, after = re.split(r"(<article.*</article>)", output, flags=re.DOTALL)
+    return re.sub(r"\s*\n\s*", "\n", before) + article + re.sub(r"\s*\n\s*", "\n", after)
+
+
+def figure(name, alt, png):
+    """Show a PNG at half its size: figures are drawn with two dots a pixel, for sharp screens."""
+    width, height = (side // 2 for side in struct.unpack(">II", png[16:24]))
+    return (
+        f'<figure><a href="{name}" class="enlarge"><img src="{name}" alt="{escape(alt)}" '
+        f'width="{width}" height="{height}" loading="lazy"></a></figure>'
+    )
+
+
+def check(name, notebook):
+    """Warn about what must not be published."""
+    for index, cell in enumerate(notebook["cells"]):
+        where = f"lesson {name}, cell {index}, {cell['source'].strip()[:60]!r}:"
+        outputs = cell.get("outputs", [])
+        figures = sum("image/png" in output.get("data", {}) for output in outputs)
+        if "anchor" in cell["metadata"] and not cell["source"].startswith("#"):
+            log.warning("%s has an anchor, but does not begin with a heading", where)
+        if figures and not cell["metadata"].get("alt"):
+            log.warning('%s its figure has no alt text. Write it as # %%%% alt="..."', where)
+        if figures > 1:
+            log.warning("%s shows %d figures, but has one alt text. Split the cell", where, figures)
+        for output in outputs:
+            if output["output_type"] == "error" or output.get("name") == "stderr":
+                log.warning(
+                    "%s writes to stderr: %s", where, (output.get("text") or output["traceback"]).strip()
+                )
+
+
+def measure(notebook):
+    """Measure what the strip and the footer say; none of these numbers is typed by anyone."""
+    words = sum(len(c["source"].split()) for c in notebook["cells"] if c["cell_type"] == "markdown")
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    lines = sum(cell["source"].count("\n") + 1 for cell in code)
+    seconds = 0.0
+    for clock in (cell["metadata"]["execution"] for cell in code if "execution" in cell["metadata"]):
+        begin, end = (datetime.fromisoformat(clock[f"iopub.status.{state}"]) for state in ("busy", "idle"))
+        seconds += (end - begin).total_seconds()
+    return {
+        **notebook["metadata"]["lesson"],
+        **notebook["metadata"]["executed"],
+        "python": notebook["metadata"]["language_info"]["version"],
+        "minutes": max(1, round(words / WORDS_PER_MINUTE + lines / LINES_PER_MINUTE)),
+        "seconds": f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}",
+    }

@@ -1,0 +1,69 @@
+"""The pages that are not lessons: the home page's picture, the glossary and its tooltips. A MkDocs hook."""
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from mkdocs.structure.files import File
+
+sys.path.insert(0, str(Path(__file__).parent))
+import picture
+
+log = logging.getLogger("mkdocs.hooks.pages")
+
+
+def on_files(files, config):
+    files.append(File.generated(config, "assets/chelsea.jpg", content=picture.photograph()))
+    config.extra["glossary"] = yaml.safe_load(
+        (Path(config.docs_dir) / "glossary.yml").read_text(encoding="utf-8")
+    )
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    terms = config.extra["glossary"]
+    # A page can say one thing when the repository has an address, and another when it has none yet.
+    parts = re.compile(r"<!--if-repository-->(.*?)<!--else-->(.*?)<!--end-->", re.S)
+    if repository := config.repo_url:
+        markdown = parts.sub(r"\1", markdown).replace("https://github.com/OWNER/NAME", repository.rstrip("/"))
+        markdown = markdown.replace("SLUG", repository.rstrip("/").removeprefix("https://github.com/"))
+    else:
+        markdown = parts.sub(r"\2", markdown)
+    if page.file.src_uri == "index.md":
+        return markdown.replace("<!--picture-->", picture.svg())
+    if page.file.src_uri == "glossary.md":
+        return (
+            markdown
+            + "\n\n"
+            + "\n\n".join(entry(term) for term in sorted(terms, key=lambda t: t["term"].lower()))
+        )
+    if page.file.src_uri.startswith("api/"):
+        return markdown
+    # One source, two uses: every term with `tip` is an abbreviation on all other pages.
+    tips = [(word, re.sub(r"[`*$]", "", term["text"])) for term in terms for word in term.get("tip", [])]
+    return markdown + "\n\n" + "\n".join(f"*[{word}]: {text}" for word, text in tips)
+
+
+def entry(term):
+    slug = re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
+    lesson = (
+        f" [Lesson {int(term['lesson'][:2])}](lessons/{term['lesson']}.ipynb)." if "lesson" in term else ""
+    )
+    return f"### {term['term']} {{ #{slug} }}\n\n{term['text']}{lesson}"
+
+
+def on_page_content(html, page, config, files):
+    """Keep a tooltip only where its term first appears in a section: everywhere, it would be noise."""
+    sections = []
+    for section in re.split(r"(?=<h2)", html):
+        seen = set()
+
+        def first(match, seen=seen):
+            new = match[2] not in seen
+            seen.add(match[2])
+            return match[0] if new else match[2]
+
+        sections.append(re.sub(r"<abbr( [^>]*)>([^<]*)</abbr>", first, section))
+    return "".join(sections)

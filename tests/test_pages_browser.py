@@ -1,0 +1,160 @@
+"""Every page of site/ in a headless Chromium, wide and narrow, light and dark. `make site` first.
+
+The Chromium is the machine's own. Without one the test is skipped, saying so; with CI=true that is a failure.
+"""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
+
+
+def find_chromium():
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    return found or (str(MAC) if MAC.exists() else None)
+
+
+def pages():
+    urls = (path.relative_to(SITE).as_posix().removesuffix("index.html") for path in SITE.rglob("*.html"))
+    return sorted(url for url in urls if url != "404.html")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = find_chromium()
+    if path is None:
+        how = (
+            "no Chromium found to check pages with: install it (Debian: apt install chromium; macOS: Chrome)"
+        )
+        pytest.fail(how) if os.environ.get("CI") == "true" else pytest.skip(how)
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address():
+    assert (SITE / "index.html").is_file(), "site/ is missing: run `make site`"
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            """Stay silent."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=SITE))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def watched(context, address, complaints):
+    """Open a tab that writes down errors, failed requests and requests to any other host."""
+    tab = context.new_page()
+    tab.on("console", lambda m: complaints.append(f"console: {m.text}") if m.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(f"script error: {error}"))
+    tab.on(
+        "request",
+        lambda r: (
+            None if r.url.startswith((address, "data:", "blob:")) else complaints.append(f"asks {r.url}")
+        ),
+    )
+    # Leaving a page before its icon has arrived is not a failure.
+    tab.on(
+        "requestfailed", lambda r: r.failure == "net::ERR_ABORTED" or complaints.append(f"failed: {r.url}")
+    )
+    tab.on("response", lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    return tab
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_page(browser, address, size, scheme):
+    context = browser.new_context(viewport=size, color_scheme=scheme)
+    complaints = []
+    tab = watched(context, address, complaints)
+    for url in pages():
+        complaints.append(url)  # a heading: what follows is about this page
+        tab.goto(address + url, wait_until="load")
+        tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
+        tab.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
+        width = tab.evaluate("document.scrollingElement.scrollWidth")
+        if width > size["width"]:
+            complaints.append(f"is {width} pixels wide")
+        if broken := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
+            complaints.append(f"images do not show: {broken}")
+        if tab.evaluate(
+            "[...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex'))"
+        ):
+            complaints.append("has a formula that was not rendered")
+        if (
+            tab.evaluate("document.body.dataset.mdColorScheme")
+            != {"light": "default", "dark": "slate"}[scheme]
+        ):
+            complaints.append("does not follow the reader's colour scheme")
+        if complaints[-1] == url:
+            complaints.pop()
+    context.close()
+    assert not complaints, "\n".join(complaints)
+
+
+def test_side_by_side(browser, address):
+    """The toggle puts code beside prose, says so to a screen reader, and is remembered on the next page."""
+    first, second, *_ = (url for url in pages() if url.startswith("lessons/"))
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    beside = """() => {
+        const step = [...document.querySelectorAll('.step')]
+            .find(s => s.querySelector('.prose > *') && s.querySelector('.code'))
+        const [prose, code] = ['.prose', '.code'].map(c => step.querySelector(c).getBoundingClientRect())
+        return {beside: code.left >= prose.right && Math.abs(code.top - prose.top) < 4, code: code.width}
+    }"""
+    tab.goto(address + first)
+    button = tab.locator(".side-toggle")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert not tab.evaluate(beside)["beside"]
+
+    button.focus()
+    tab.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert tab.evaluate(beside)["beside"]
+    assert tab.evaluate(beside)["code"] >= 560
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= WIDE["width"]
+
+    tab.goto(address + second)
+    assert tab.evaluate(beside)["beside"], "the choice was forgotten on the next page"
+    tab.set_viewport_size(NARROW)
+    assert not tab.evaluate(beside)["beside"], "a narrow screen must stack"
+    assert not tab.locator(".side-toggle").is_visible()
+    tab.set_viewport_size(WIDE)
+    tab.locator(".side-toggle").click()
+    tab.goto(address + first)
+    assert not tab.evaluate(beside)["beside"], "the choice to stack was forgotten"
+    context.close()
+
+
+def test_search_finds(browser, address):
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    tab.goto(address, wait_until="networkidle")  # the index is asked for after the page has loaded
+    tab.locator(".md-search__input").click()
+    tab.keyboard.type("LayerNorm")
+    tab.locator(".md-search-result__link").first.wait_for(timeout=20_000)
+    assert "LayerNorm" in tab.locator(".md-search-result__list").inner_text()
+    context.close()

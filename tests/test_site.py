@@ -1,0 +1,258 @@
+"""The built site, page by page: links, other hosts, alt texts, ids, weight. `make site` first.
+
+Every check is a function from a page to a list of complaints, so that the tests at the end can show that it
+complains.
+"""
+
+import json
+import os
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+LESSONS = [page for page in PAGES if page.startswith("lessons/")]
+LIMIT = 150_000  # bytes of HTML of a lesson, figures not counted
+
+# What a browser fetches by itself; a plain <a href> may go anywhere.
+LOADED_LINKS = {"stylesheet", "preload", "icon", "modulepreload", "manifest", "shortcut"}
+
+
+@cache
+def parse(page):
+    return BeautifulSoup((SITE / page).read_text(encoding="utf-8"), "html.parser")
+
+
+def is_elsewhere(url):
+    parts = urlsplit(url)
+    return bool(parts.netloc) or parts.scheme not in ("", "data", "mailto")
+
+
+def references(soup):
+    """Every URL in a page: (tag, url)."""
+    for tag in soup.find_all(True):
+        for name in ("href", "src", "poster", "xlink:href"):
+            if tag.get(name):
+                yield tag, tag[name]
+        for part in filter(None, tag.get("srcset", "").split(",")):
+            yield tag, part.split()[0]
+
+
+def outside_loads(soup):
+    """What a page would fetch from another host."""
+    for tag, url in references(soup):
+        fetched = tag.name != "a" and (tag.name != "link" or LOADED_LINKS & set(tag.get("rel", [])))
+        if fetched and is_elsewhere(url):
+            yield f"<{tag.name}> loads {url}"
+    for style in [*soup.find_all("style"), *({"string": t["style"]} for t in soup.find_all(style=True))]:
+        text = style["string"] if isinstance(style, dict) else style.get_text()
+        yield from (f"inline style loads {url}" for url in outside_css(text))
+
+
+def outside_css(text):
+    urls = re.findall(r"""(?:url\(\s*|@import\s+)['"]?([^'")\s]+)""", text)
+    return [url for url in urls if is_elsewhere(url)]
+
+
+def dead_links(page, soup, root=SITE, ids=None):
+    """Links within the site that lead to no file, or to no such id."""
+    ids = ids or (lambda target: {tag["id"] for tag in parse(target).find_all(id=True)})
+    for tag, url in references(soup):
+        parts = urlsplit(url)
+        if is_elsewhere(url) or parts.scheme in ("data", "mailto"):
+            continue
+        if parts.path.startswith("/") and page == "404.html":
+            # Served at any depth, so its links are absolute, below the path that the site has on its host.
+            base = urlsplit(soup.select_one("a.md-logo")["href"]).path.rstrip(".")
+            target = root / unquote(parts.path).removeprefix(base).lstrip("/")
+        else:
+            target = root / page if not parts.path else (root / page).parent / unquote(parts.path)
+        target = target.resolve()
+        target = target / "index.html" if target.is_dir() else target
+        if not target.is_file():
+            yield f"<{tag.name}> {url}: no such file"
+        elif parts.fragment and target.suffix == ".html":
+            name = target.relative_to(root.resolve()).as_posix()
+            if unquote(parts.fragment) not in ids(name) | {"__top"}:
+                yield f"<{tag.name}> {url}: no such id in {name}"
+
+
+def missing_alts(soup):
+    return [f"no alt text: {tag}" for tag in soup.find_all("img") if not tag.get("alt", "").strip()]
+
+
+def data_images(soup):
+    return [
+        f"image inside the HTML: {url[:60]}" for _, url in references(soup) if url.startswith("data:image")
+    ]
+
+
+def repeated_ids(soup):
+    ids = [tag["id"] for tag in soup.find_all(id=True)]
+    return sorted(f"id {name!r} is used {ids.count(name)} times" for name in set(ids) if ids.count(name) > 1)
+
+
+def unrendered(soup):
+    """Markdown, math or notebook marks that reached the reader, and errors that should not have."""
+    article = BeautifulSoup(str(soup.find("article") or soup), "html.parser")
+    for block in article.select(".stderr"):
+        yield f"published stderr: {block.get_text()[:80]}"
+    if "Traceback (most recent call last)" in article.get_text():
+        yield "published a traceback"
+    yield from (
+        f"mark left over: <!--{mark}" for mark in re.findall(r"<!--(step|code|end|figure)", str(article))
+    )
+    for tag in article.select("code, pre, script, style, .arithmatex"):
+        tag.decompose()
+    text = article.get_text()
+    for pattern in (
+        r"\$\$",
+        r"^!!! ",
+        r"^\?\?\? ",
+        r"^```",
+        r"^~~~",
+        r"\{ ?[.#:][\w-]+",
+        r"\*\*\S",
+        r"\]\(\S",
+    ):
+        for found in re.findall(f"{pattern}.*", text, re.MULTILINE):
+            yield f"not rendered: {found[:60]}"
+
+
+# ---- every page -----------------------------------------------------------------------------------
+
+
+def test_site_was_built():
+    assert PAGES, "site/ is missing: run `make site`"
+    assert "index.html" in PAGES
+    assert LESSONS, "no lessons in site/: run `make site`"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page):
+    assert not list(dead_links(page, parse(page)))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_from_another_host(page):
+    assert not list(outside_loads(parse(page)))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_sound(page):
+    soup = parse(page)
+    complaints = [*missing_alts(soup), *data_images(soup), *repeated_ids(soup), *unrendered(soup)]
+    if (titles := len(soup.find_all("h1"))) != 1:
+        complaints.append(f"{titles} <h1>")
+    assert not complaints
+
+
+def test_styles_and_scripts_stay_here():
+    for path in SITE.rglob("*.css"):
+        assert not outside_css(path.read_text(encoding="utf-8")), path
+    for path in (SITE / "assets").glob(
+        "*.js"
+    ):  # ours; the theme's and KaTeX's are watched in the browser test
+        assert not re.findall(r"""(?:import|fetch)\s*\(?['"]https?:""", path.read_text(encoding="utf-8")), (
+            path
+        )
+
+
+# ---- lessons --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_lesson(page, record_property):
+    folder = (SITE / page).parent
+    html = (SITE / page).stat().st_size
+    figures = sum(path.stat().st_size for path in folder.glob("*.png"))
+    record_property("bytes", html + figures)
+    print(f"{page}: {html / 1000:.0f} kB of HTML, {figures / 1000:.0f} kB of figures")
+    assert html < LIMIT, f"{html} bytes of HTML, at most {LIMIT} are wanted"
+
+    soup = parse(page)
+    assert soup.select_one(".lesson-strip"), "no strip under the title"
+    assert re.search(r"\d{4}-\d\d-\d\d.*torch \d", soup.select_one(".lesson-run").get_text())
+    for image in soup.select("article img"):
+        assert image.get("width"), f"no width: {image}"
+        assert image.get("height"), f"no height: {image}"
+    # Code and outputs are on the page: each code cell that is not hidden, as its own block.
+    notebook = json.loads((folder / f"{folder.name}.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    shown = [cell for cell in code if "remove-input" not in cell["metadata"].get("tags", [])]
+    blocks = {block.get_text().strip() for block in soup.select(".code .annotate code")}
+    lost = [text for cell in shown if (text := "".join(cell["source"]).strip()) not in blocks]
+    assert not lost, f"code that is not on the page as it is in the notebook: {lost[0][:200]}"
+
+
+# ---- the checks can fail --------------------------------------------------------------------------
+
+
+def soup_of(html):
+    return BeautifulSoup(html, "html.parser")
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<link rel="stylesheet" href="//fonts.example/css">',
+        '<img src="http://example.org/a.png" alt="a">',
+        '<img srcset="a.png 1x, https://example.org/b.png 2x" alt="a">',
+        '<iframe src="https://example.org"></iframe>',
+        "<style>@font-face{src:url(https://example.org/f.woff2)}</style>",
+        "<p style=\"background: url('https://example.org/a.png')\"></p>",
+    ],
+)
+def test_outside_loads_complains(html):
+    assert list(outside_loads(soup_of(html)))
+
+
+def test_outside_loads_accepts_links_and_own_files():
+    canonical = '<link rel="canonical" href="https://example.org">'
+    assert not list(
+        outside_loads(soup_of(f'<a href="https://example.org">x</a>{canonical}<img src="a.png">'))
+    )
+    assert not outside_css("@font-face{src:url(fonts/a.woff2)} a{mask:url(data:image/svg+xml;utf8,x)}")
+
+
+def test_dead_links_complains(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/index.html").write_text('<h1 id="here">a</h1>')
+    check = lambda html: list(dead_links("a/index.html", soup_of(html), tmp_path, lambda _: {"here"}))
+    assert not check('<a href="#here">x</a><a href="../a/#here">x</a><a href="https://example.org/404">x</a>')
+    assert check('<a href="#there">x</a>')
+    assert check('<a href="../a/#there">x</a>')
+    assert check('<a href="../b/">x</a>')
+    assert check('<img src="figure.png">')
+
+
+@pytest.mark.parametrize(
+    ("check", "html"),
+    [
+        (missing_alts, '<img src="a.png">'),
+        (missing_alts, '<img src="a.png" alt=" ">'),
+        (data_images, '<img src="data:image/png;base64,AAAA" alt="a">'),
+        (repeated_ids, '<p id="a"></p><p id="a"></p>'),
+        (unrendered, '<div class="stderr"><pre>UserWarning</pre></div>'),
+        (unrendered, "<pre><code>Traceback (most recent call last):</code></pre>"),
+        (unrendered, "<p>$$ x^2 $$</p>"),
+        (unrendered, "<p>!!! note</p>"),
+        (unrendered, "<p>```python</p>"),
+        (unrendered, "<p>a **bold** word</p>"),
+        (unrendered, "<p>[text](page.md)</p>"),
+        (unrendered, "<h2>Title { #anchor }</h2>"),
+        (unrendered, "<!--step--><p>a</p>"),
+    ],
+)
+def test_checks_complain(check, html):
+    assert list(check(soup_of(html)))
+
+
+def test_checks_accept_code():
+    assert not list(unrendered(soup_of('<pre><code>x = """$$"""  # **a**</code></pre><p>Plain. 2 ** 3</p>')))
