@@ -1,5 +1,6 @@
-"""`python -m vit` is `vit`."""
+"""`python -m vit` is the `vit` command."""
 
 from vit.cli import main
 
-main()
+if __name__ == "__main__":
+    main()
