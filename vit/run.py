@@ -128,7 +128,8 @@ def train(
     writes.
 
     Args:
-        data, model: used instead of loading `recipe.data` and building `recipe.model`.
+        data: used instead of loading `recipe.data`.
+        model: trained instead of a new `recipe.model`.
 
     Raises:
         ValueError: if the folder already holds a run and `resume` is not set, if there is nothing to resume,
