@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from vit.config import get_config
 from vit.data import Dataset, load_data
 from vit.images import FileImages, MemoryImages, Preprocessing
 from vit.model import VisionTransformer
-from vit.recipe import RECIPES, Recipe, as_dict, get_recipe, parameter_groups
+from vit.recipe import RECIPES, Recipe, get_recipe, parameter_groups
 from vit.run import train
 from vit.training import Trainer, evaluate
 
@@ -87,7 +88,7 @@ def rows(folder):
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_plain_values(name):
     recipe = get_recipe(name)
-    assert Recipe(**json.loads(json.dumps(as_dict(recipe)))) == recipe
+    assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
     get_config(recipe.model, **recipe.model_options)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import nn
@@ -155,11 +155,6 @@ def get_recipe(name: str, **overrides: Any) -> Recipe:
     base = RECIPES[name]
     options = {**base.get("model_options", {}), **overrides.get("model_options", {})}
     return Recipe(**{**base, **overrides, "model_options": options})
-
-
-def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for JSON; `Recipe(**as_dict(recipe))` is equal to it."""
-    return asdict(recipe)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
