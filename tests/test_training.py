@@ -332,6 +332,28 @@ def test_max_minutes_saves_and_stops(data, tmp_path):
     assert read_last(tmp_path)["trainer"]["step"] == 1
 
 
+PAUSED = """
+import os, signal, subprocess, time
+from vit.run import Signals
+with Signals() as signals:
+    wall, clock = time.perf_counter(), signals.clock()
+    subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {os.getpid()}"])
+    signal.raise_signal(signal.SIGTSTP)
+    print(time.perf_counter() - wall, signals.clock() - clock, signals.caught)
+"""
+
+
+def test_the_clock_stands_still_while_paused():
+    """Ctrl-Z, then `fg`. In a process of its own: a shell would notice that this one stops."""
+    done = subprocess.run(
+        [sys.executable, "-c", PAUSED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    wall, clock, caught = map(float, done.stdout.split())
+    assert wall > 0.9
+    assert clock < 0.5
+    assert not caught
+
+
 CHILD = """
 import sys, torch
 import vit.run

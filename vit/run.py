@@ -62,16 +62,30 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 
 
 class Signals:
-    """While this is open, a first SIGINT or SIGTERM is only noted, in `caught`; a second acts as usual."""
+    """While this is open, a first SIGINT or SIGTERM is only noted, in `caught`; a second acts as usual.
+
+    Ctrl-Z pauses as usual, and `clock` stands still meanwhile.
+    """
 
     def __init__(self) -> None:
-        self.caught = 0
+        self.caught, self._paused = 0, 0.0
 
     def __enter__(self) -> "Signals":
         self._before = {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it
             self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+            if hasattr(signal, "SIGTSTP"):  # not on Windows
+                self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._pause)
         return self
+
+    def clock(self) -> float:
+        """Seconds, from no particular start, without those that the process was paused for."""
+        return time.perf_counter() - self._paused
+
+    def _pause(self, _number: int, _frame: Any) -> None:
+        began = time.perf_counter()
+        signal.raise_signal(signal.SIGSTOP)  # returns when SIGCONT arrives
+        self._paused += time.perf_counter() - began
 
     def _note(self, number: int, _frame: Any) -> None:
         self.caught = number
@@ -187,7 +201,7 @@ def _run(
     folder.put("config.json", _json(about["recipe"]))
 
     def seconds() -> float:
-        return before + time.perf_counter() - started
+        return before + signals.clock() - started
 
     def save() -> OSError | None:
         if not first:
@@ -198,7 +212,7 @@ def _run(
         folder.put(LAST, checkpoint_bytes({**content, "rows": rows, "best": best, "seconds": seconds()}))
         return folder.flush()
 
-    saved = mark = time.perf_counter()
+    saved = mark = signals.clock()
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
         raise error  # better now than after hours
@@ -209,7 +223,7 @@ def _run(
             ended = trainer.step % trainer.per_epoch == 0
             if trainer.step % 20 == 0 or ended:
                 loss, accuracy = trainer.progress()
-                speed = (trainer.step - mark_step) * trainer.batch / (time.perf_counter() - mark)
+                speed = (trainer.step - mark_step) * trainer.batch / (signals.clock() - mark)
                 bar.set_postfix_str(
                     f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} img/s", refresh=False
                 )
@@ -227,8 +241,8 @@ def _run(
                 if first:
                     folder.put("metrics.csv", _table(rows))
                     folder.flush()  # what fails is tried again, and reported, with the checkpoint
-                mark, mark_step = time.perf_counter(), trainer.step
-            now = time.perf_counter()
+                mark, mark_step = signals.clock(), trainer.step
+            now = signals.clock()
             late = max_minutes is not None and now - started > 60 * max_minutes
             stop = _agree(signals.caught or int(late), trainer)  # a signal's number, 1 for late, 0 to go on
             if now - saved > SAVE_EVERY or stop or trainer.step == trainer.total:
