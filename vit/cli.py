@@ -22,7 +22,10 @@ app = typer.Typer(
 Weights = Annotated[
     Path | None,
     typer.Option(
-        "--weights", "-w", help="A weights file or run folder. Default: the newest run under runs/."
+        "--weights",
+        "-w",
+        help="A weights file, a run folder, or a model that comes with the package: cifar10, shapes. "
+        "Default: the newest run under runs/, or else cifar10.",
     ),
 ]
 Device = Annotated[
@@ -32,10 +35,9 @@ Device = Annotated[
 
 def _newest() -> Path:
     found = sorted(Path("runs").glob("*/best.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise ValueError("no trained model under runs/: run `vit train` first, or give --weights FILE")
-    typer.echo(f"weights: {found[-1]}", err=True)
-    return found[-1]
+    newest = found[-1] if found else Path("cifar10")
+    typer.echo(f"weights: {newest}", err=True)
+    return newest
 
 
 def _classifier(weights: Path | None, device: str | None) -> Any:
@@ -233,18 +235,22 @@ def predict(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="A weights file, a run folder, or a checkpoint (.pt).")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes."),
+    ],
 ) -> None:
     """Say what a file holds and where it comes from."""
-    from vit.checkpoint import BEST, read_checkpoint, read_weights
+    from vit.checkpoint import read_checkpoint
+    from vit.inference import load_classifier
 
     if path.suffix == ".pt":
         state = read_checkpoint(path)
         about = {"checkpoint": str(path), "step": state["trainer"]["step"], "best": state["best"]}
         about |= {"seconds": round(state["seconds"], 1), "recipe": state["recipe"]}
     else:
-        model, about = read_weights(path / BEST if path.is_dir() else path)
-        about = {"parameters": sum(p.numel() for p in model.parameters()), **about}
+        classifier = load_classifier(path)
+        about = {"parameters": sum(p.numel() for p in classifier.model.parameters()), **classifier.info}
     typer.echo(json.dumps(about, indent=2))
 
 

@@ -16,6 +16,9 @@ from vit.images import Images, Preprocessing, decode
 from vit.model import VisionTransformer
 from vit.training import batches
 
+# Models that come with the package, each a run folder: weights, metrics, receipt.
+SHIPPED: dict[str, Path] = {path.name: path for path in sorted((Path(__file__).parent / "weights").iterdir())}
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -63,12 +66,13 @@ class Classifier:
 
 
 def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Classifier:
-    """Load a weights file, or the best weights of a run folder.
+    """Load a weights file, the best weights of a run folder, or a model of `SHIPPED` by its name.
 
     Raises:
         ValueError: if there is none, or the file was not written by this package.
     """
-    path = Path(path) / BEST if Path(path).is_dir() else Path(path)
+    path = Path(path) if Path(path).exists() else SHIPPED.get(str(path), Path(path))
+    path = path / BEST if path.is_dir() else path
     model, info = read_weights(path)
     about = info["preprocessing"]
     preprocessing = Preprocessing(about["img_size"], tuple(about["mean"]), tuple(about["std"]))

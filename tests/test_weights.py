@@ -1,0 +1,79 @@
+"""The models that come with the package are what their papers say."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+from torch import nn
+
+from vit.data import load_data
+from vit.inference import SHIPPED, load_classifier, summarise
+
+ROOT = Path(__file__).resolve().parent.parent
+CIFAR10 = os.environ.get("VIT_CIFAR10")
+models = pytest.mark.parametrize("name", ["cifar10", "shapes"])
+
+
+def papers(name):
+    return [json.loads((SHIPPED[name] / f"{file}.json").read_text()) for file in ("receipt", "evaluation")]
+
+
+def test_nothing_else_is_shipped():
+    assert set(SHIPPED) == {"cifar10", "shapes"}
+
+
+@models
+def test_the_papers_agree(name):
+    receipt, evaluation = papers(name)
+    info = load_classifier(name).info
+    with (SHIPPED[name] / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    best = max(rows, key=lambda row: float(row["val_accuracy"]))
+    assert receipt["finished"]
+    assert len(rows) == receipt["recipe"]["epochs"]
+    assert int(best["epoch"]) == receipt["best"]["epoch"] == info["epoch"]
+    assert float(best["val_accuracy"]) == pytest.approx(receipt["best"]["val_accuracy"], rel=1e-5)
+    assert receipt["test_correct"] == evaluation["correct"]
+    assert receipt["images"]["test"] == evaluation["count"]
+    assert receipt["test_accuracy"] == evaluation["accuracy"] == info["test_accuracy"]
+    assert sum(row[k] for k, row in enumerate(evaluation["confusion"])) == evaluation["correct"]
+    assert receipt["recipe"] == info["recipe"]
+
+
+@models
+def test_the_model_is_a_plain_vit_and_small(name):
+    model = load_classifier(name).model
+    assert [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)] == ["patch_embed.proj"]
+    assert sum(p.numel() for p in model.parameters()) <= 3_000_000
+    path = SHIPPED[name] / "best.safetensors"
+    assert path.stat().st_size <= 6_000_000
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_cifar10_was_learnt():
+    """What the project set out to reach on two cores, in less than 150 minutes of training."""
+    assert papers("cifar10")[0]["test_accuracy"] >= 0.86
+
+
+def test_the_accuracy_on_shapes_is_reproduced():
+    classifier, (receipt, evaluation) = load_classifier("shapes"), papers("shapes")
+    result = summarise(*classifier.predict_set(load_data("shapes", 32, train_size=1).test))
+    assert result["correct"] == receipt["test_correct"]
+    assert result["confusion"].tolist() == evaluation["confusion"]
+
+
+@pytest.mark.skipif(not CIFAR10, reason="VIT_CIFAR10 does not name a folder with the JPEG copy of CIFAR-10")
+def test_the_accuracy_on_cifar10_is_reproduced():
+    """`vit evaluate`, as a reader types it."""
+    command = [sys.executable, "-m", "vit", "evaluate", "-w", "cifar10", "--data", CIFAR10, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    receipt, evaluation = papers("cifar10")
+    assert json.loads(done.stdout)["correct"] == receipt["test_correct"]
+    assert json.loads(done.stdout)["confusion"] == evaluation["confusion"]
