@@ -42,9 +42,10 @@ def test_the_model_fits_in_600_lines():
     assert sum(length(ROOT / f"{name}.py") for name in ORDER) < 600
 
 
-def test_the_package_fits_in_3000_lines():
-    # The plan said 2,500 before data, training and the command line were written; they took 2,000 alone.
-    assert sum(map(length, MODULES)) < 3000
+def test_the_package_fits_in_4000_lines():
+    # The plan said 2,500. Training and the command line took 2,000; other libraries' weights and what a
+    # model has learnt take 800.
+    assert sum(map(length, MODULES)) < 4000
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

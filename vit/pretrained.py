@@ -1,0 +1,220 @@
+"""Models that others have trained, by name or from a file, ready to use and with their provenance.
+
+`vit.convert` knows how libraries name and store a Vision Transformer; this module gets the file, and says
+where it came from, under which licence, and what its images must look like. Nothing in a file is executed.
+"""
+
+import difflib
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from vit.convert import SOURCES, find_source, load_state
+from vit.images import Preprocessing
+from vit.inference import Classifier
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The tensors in a .safetensors, .npz or PyTorch file, by name, for `vit.convert.load_state`.
+
+    Raises:
+        ValueError: if the file is missing, damaged, or holds anything but tensors.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    except (
+        OSError, RuntimeError, EOFError, ValueError, TypeError,
+        BadZipFile, pickle.UnpicklingError, safetensors.SafetensorError,
+    ) as error:  # fmt: skip
+        reason = str(error).partition("\n")[0] or "it is empty"
+        raise ValueError(f"{path} is damaged or no file of weights: {reason}") from None
+    for name in ("model", "state_dict"):  # some files, as DeiT's, hold other things beside the weights
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            state = state[name]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict: expected tensors by name")
+    return state
+
+
+def _unknown(name: str, known: list[str]) -> ValueError:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+    return ValueError(f"no pretrained model called {name!r}; did you mean {' or '.join(map(repr, near))}?")
+
+
+def _from_timm(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
+    """timm's model of that name with random weights, its number of heads, and what timm says about it."""
+    try:
+        import timm
+        from timm.data import ImageNetInfo, infer_imagenet_subset
+    except ImportError as error:
+        raise ValueError(f"this name is timm's, which is not installed: pip install timm ({error})") from None
+    try:
+        known = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # the model is known, but not with these weights
+        known = None
+    if known is None:
+        raise _unknown(name, timm.list_pretrained(["vit_*", "deit_*"]))
+    if not known.hf_hub_id:
+        raise ValueError(f"timm has no weights for {name!r}")
+    model = timm.create_model(name)
+    if type(model) is not timm.models.VisionTransformer:
+        raise ValueError(f"expected a plain Vision Transformer, but {name!r} is a {type(model).__name__}")
+    said = model.pretrained_cfg
+    subset = infer_imagenet_subset(model)
+    called = ImageNetInfo(subset).index_to_description if subset else "class {}".format
+    about = {
+        "library": f"timm {timm.__version__}",
+        "url": f"https://huggingface.co/{said['hf_hub_id']}/resolve/main/model.safetensors",
+        "license": said.get("license"),
+        "preprocessing": {
+            "img_size": said["input_size"][-1],
+            "mean": list(said["mean"]),
+            "std": list(said["std"]),
+            "interpolation": said["interpolation"],
+            "crop": said["crop_pct"],
+        },
+        "classes": [called(k) for k in range(model.num_classes)],
+    }
+    return model, model.blocks[0].attn.num_heads, about
+
+
+def _from_torchvision(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
+    """The same from torchvision."""
+    builder, _, tag = name.partition(".")
+    known = {
+        model: [weights.name for weights in torchvision.models.get_model_weights(model)]
+        for model in torchvision.models.list_models(include="vit_*")
+    }
+    if builder not in known or tag not in ["", *known[builder]]:
+        names = [f"{model}.{tag}" for model, tags in known.items() for tag in tags]
+        raise _unknown(f"torchvision/{name}", [f"torchvision/{full}" for full in names])
+    weights = torchvision.models.get_model_weights(builder)[tag or "DEFAULT"]
+    preset, size = weights.transforms(), weights.meta["min_size"][0]
+    model = torchvision.models.get_model(builder, image_size=size)
+    about = {
+        "library": f"torchvision {torchvision.__version__}, {weights}",
+        "url": weights.url,
+        "license": weights.meta.get("license"),
+        "preprocessing": {
+            "img_size": size,
+            "mean": list(preset.mean),
+            "std": list(preset.std),
+            "interpolation": preset.interpolation.value,
+            "crop": size / preset.resize_size[0],
+        },
+        "classes": list(weights.meta["categories"]),
+    }
+    return model, model.encoder.layers[0].num_heads, about
+
+
+def _download(url: str) -> Path:
+    """The file at a URL of the Hugging Face Hub or of PyTorch, from that library's cache if it is there."""
+    name = url.rpartition("/")[2]
+    if not url.startswith("https://huggingface.co/"):
+        path = Path(torch.hub.get_dir()) / "checkpoints" / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            checksum = path.stem.rpartition("-")[2]  # its first digits are part of the name
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=checksum, progress=False)
+        return path
+    import huggingface_hub as hub
+
+    repository = "/".join(url.split("/")[3:5])
+    cached = hub.try_to_load_from_cache(repository, name)
+    if isinstance(cached, str):
+        return Path(cached)
+    # Ask once whether anybody is there: without a network the hub's own client tries for most of a minute.
+    hub.get_session().head(hub.constants.ENDPOINT, timeout=10)
+    return Path(hub.hf_hub_download(repository, name))
+
+
+def load_pretrained(
+    name: str,
+    file: str | Path | None = None,
+    *,
+    img_size: int | None = None,
+    classes: tuple[str, ...] | None = None,
+    **options: Any,
+) -> Classifier:
+    """A model with the weights that were published under a name, with its preprocessing and its classes.
+
+    `info` of the result keeps the provenance: library, URL, the file's SHA-256, licence as the library states
+    it (None: it states none), preprocessing and numerics. Resizing is ours, not theirs: `Classifier.predict`
+    keeps the whole middle square where the library crops to `info["preprocessing"]["crop"]` of it.
+
+    Args:
+        name: timm's, as "vit_base_patch16_224.augreg_in21k_ft_in1k", or "torchvision/vit_b_16", with the
+            weights' name if not the default ones, as "torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1".
+        file: the weights of that name, if they are on this machine: .safetensors, .npz or PyTorch. Without
+            it they are downloaded, once.
+        img_size: side of the images, if it shall be another; positions are resized in the library's own way.
+        classes: names for a new head, which is random; (): no head. None: the old head.
+        options: other fields of `ViTConfig`, as `drop_path_rate`.
+
+    Raises:
+        ValueError: if there is no such model, it cannot be downloaded, or it is no plain Vision Transformer.
+    """
+    own = "torchvision" if name.startswith("torchvision/") else "timm"
+    if own == "torchvision":
+        theirs, num_heads, about = _from_torchvision(name.removeprefix("torchvision/"))
+    else:
+        theirs, num_heads, about = _from_timm(name)
+    try:
+        path = Path(file) if file is not None else _download(about["url"])
+    except Exception as error:  # each client has errors of its own for "no network"
+        raise ValueError(
+            f"cannot download {about['url']} ({error or type(error).__name__}). Fetch that file where there "
+            f"is a network, bring it here, and give its path: load_pretrained({name!r}, file=...)"
+        ) from None
+    state = read_state(path)
+    source = find_source(state)
+    options = {"num_heads": num_heads} | options
+    model = load_state(state, source, num_heads=num_heads)
+    if source == own:  # keys do not tell all, so where their model can, it vouches for ours
+        _compare(model, theirs, state, name)
+    if img_size or classes is not None or len(options) > 1:
+        num_classes = None if classes is None else len(classes)
+        model = load_state(state, source, img_size=img_size, num_classes=num_classes, **options)
+    if classes is not None:
+        about["classes"] = list(classes)
+    about["preprocessing"]["img_size"] = model.config.img_size[0]
+    with path.open("rb") as opened:
+        about["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
+    about["numerics"] = {"norm_eps": SOURCES[source].norm_eps, "gelu": SOURCES[source].gelu}
+    look = about["preprocessing"]
+    preprocessing = Preprocessing(look["img_size"], tuple(look["mean"]), tuple(look["std"]))
+    return Classifier(model, preprocessing, tuple(about["classes"]), {"name": name, **about})
+
+
+@torch.inference_mode()
+def _compare(ours: nn.Module, theirs: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Give the same weights and the same noise to both models; the answers must be the same."""
+    try:
+        theirs.eval().load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the file does not hold the weights of {name!r}: {error}") from None
+    images = torch.randn(1, 3, *ours.config.img_size, generator=torch.Generator().manual_seed(0))
+    expected = theirs(images)
+    difference = float((ours(images) - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+    if not difference < 1e-3:
+        raise ValueError(
+            f"{name!r} has the parameters of a plain Vision Transformer but computes something else: "
+            f"logits differ by {difference:.2g} of the largest"
+        )
