@@ -22,9 +22,11 @@ import torch
 import torchvision
 
 from vit.config import ViTConfig
+from vit.convnet import ConvNet, ConvNetConfig
 from vit.model import VisionTransformer
 
 FORMAT = "vit-checkpoint-1"
+MODELS = {"VisionTransformer": (VisionTransformer, ViTConfig), "ConvNet": (ConvNet, ConvNetConfig)}
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.safetensors"
 
 
@@ -163,7 +165,7 @@ def peak_memory(device: torch.device) -> dict[str, float | None]:
     return {"host_mib": host, "gpu_mib": gpu}
 
 
-def weights_bytes(model: VisionTransformer, info: dict[str, Any], half: bool = False) -> bytes:
+def weights_bytes(model: VisionTransformer | ConvNet, info: dict[str, Any], half: bool = False) -> bytes:
     """A safetensors file of `model`, its configuration and `info`, which must be plain JSON values.
 
     With `half`, weights are stored as 16-bit floats: half the size, and about three decimal digits.
@@ -172,11 +174,11 @@ def weights_bytes(model: VisionTransformer, info: dict[str, Any], half: bool = F
         k: v.detach().to("cpu", torch.float16 if half else v.dtype).contiguous()
         for k, v in model.state_dict().items()
     }
-    about = {"config": asdict(model.config), **info, "versions": versions()}
+    about = {"model": type(model).__name__, "config": asdict(model.config), **info, "versions": versions()}
     return safetensors.torch.save(state, {"format": "pt", "vit": json.dumps(about)})
 
 
-def read_weights(path: str | Path) -> tuple[VisionTransformer, dict[str, Any]]:
+def read_weights(path: str | Path) -> tuple[VisionTransformer | ConvNet, dict[str, Any]]:
     """The model in a safetensors file of ours, in float32 and eval mode, and what the file says about it.
 
     Raises:
@@ -193,7 +195,8 @@ def read_weights(path: str | Path) -> tuple[VisionTransformer, dict[str, Any]]:
     if "vit" not in metadata:
         raise ValueError(f"{path} does not say which model it holds: it was not written by this package")
     info = json.loads(metadata["vit"])
-    model = VisionTransformer(ViTConfig(**info["config"]))
+    model_class, config_class = MODELS[info.get("model", "VisionTransformer")]
+    model = model_class(config_class(**info["config"]))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
