@@ -24,8 +24,8 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         "-w",
-        help="A weights file, a run folder, or a model that comes with the package: cifar10, shapes. "
-        "Default: the newest run under runs/, or else cifar10.",
+        help="A weights file, a run folder, or shapes, a model that comes with the package. "
+        "Default: the newest run under runs/.",
     ),
 ]
 Device = Annotated[
@@ -35,9 +35,10 @@ Device = Annotated[
 
 def _newest() -> Path:
     found = sorted(Path("runs").glob("*/best.safetensors"), key=lambda path: path.stat().st_mtime)
-    newest = found[-1] if found else Path("cifar10")
-    typer.echo(f"weights: {newest}", err=True)
-    return newest
+    if not found:
+        raise ValueError("no trained model under runs/: run `vit train` first, or give --weights shapes")
+    typer.echo(f"weights: {found[-1]}", err=True)
+    return found[-1]
 
 
 def _classifier(weights: Path | None, device: str | None) -> Any:
@@ -141,7 +142,7 @@ def train(
         raise typer.Exit(128 + receipt["signal"] if receipt["signal"] else 0)
     if "wall_seconds" in receipt:  # only the first of several processes has measured and written
         if receipt["skipped_files"]:
-            typer.echo(f"{receipt['skipped_files']} files could not be read and were left out")
+            typer.echo(f"files that could not be read and were left out: {receipt['skipped_files']}")
         test, best = receipt["test_accuracy"], receipt["best"]
         typer.echo(
             f"validation {best['val_accuracy']:.2%} (epoch {best['epoch']}), "
@@ -237,7 +238,7 @@ def predict(
 def info(
     path: Annotated[
         Path,
-        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes."),
+        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or shapes."),
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""
