@@ -149,6 +149,7 @@ def test_the_newest_run_is_used(vit, run, pictures, monkeypatch):
         (["train", "--set", "model_options.deep=3"], "deep"),
         (["train", "--set", "lr=fast"], "lr"),
         (["train", "--resume", "/no/such"], "there is no checkpoint"),
+        (["train", "--finish"], "--finish needs --resume"),
         (["train", "--img-size", "30"], "multiples of patch_size"),
         (["evaluate"], "no trained model under runs/"),
         (["evaluate", "--weights", __file__], "damaged or not a safetensors file"),

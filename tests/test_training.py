@@ -332,6 +332,23 @@ def test_max_minutes_saves_and_stops(data, tmp_path):
     assert read_last(tmp_path)["trainer"]["step"] == 1
 
 
+def test_an_interrupted_run_can_be_tested_and_still_be_continued(uninterrupted, data, tmp_path, monkeypatch):
+    stepped, stop = Trainer.train_step, StopAt(12, signal.SIGINT)
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
+    train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    monkeypatch.setattr(Trainer, "train_step", stepped)
+    receipt = train(tiny(), tmp_path, data=data, device="cpu", resume=True, finish=True, quiet=True)
+    assert (receipt["finished"], receipt["step"], receipt["steps"]) == (False, 12, 20)
+    best = max(rows(tmp_path), key=lambda row: float(row["val_accuracy"]))
+    assert str(receipt["best"]["epoch"]) == best["epoch"]
+    model, info = read_weights(tmp_path / BEST)
+    tested = evaluate(model, data.test, Preprocessing(**info["preprocessing"]))
+    assert receipt["test_correct"] == tested["correct"]
+    assert info["test_accuracy"] == receipt["test_accuracy"] == tested["accuracy"]
+    assert train(tiny(), tmp_path, data=data, device="cpu", resume=True, quiet=True)["finished"]
+    assert_same(weights(tmp_path), weights(uninterrupted[0]))
+
+
 PAUSED = """
 import os, signal, subprocess, time
 from vit.run import Signals

@@ -92,6 +92,9 @@ def train(
             "--set", help="Any other field of `vit.recipe.Recipe`: --set mixup=0.2 --set bf16=false"
         ),
     ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="With --resume: train no further, test the best weights so far.")
+    ] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="Save and stop after this long; --resume goes on.")
     ] = None,
@@ -117,6 +120,8 @@ def train(
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
     given |= {"img_size": img_size, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None} | _settings(settings or [])
+    if finish and resume is None:
+        raise ValueError("--finish needs --resume FOLDER")
     if resume is not None:
         if given or recipe or out:
             raise ValueError(
@@ -131,12 +136,13 @@ def train(
         chosen,
         folder,
         resume=resume is not None,
+        finish=finish,
         max_minutes=max_minutes,
         device=device,
         data_root=data_root,
         quiet=quiet,
     )
-    if not receipt["finished"]:
+    if "signal" in receipt:
         done = f"saved at step {receipt['step']} of {receipt['steps']}"
         typer.echo(f"{done}; go on with: vit train --resume {folder}")
         raise typer.Exit(128 + receipt["signal"] if receipt["signal"] else 0)

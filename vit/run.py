@@ -128,6 +128,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
+    finish: bool = False,
     max_minutes: float | None = None,
     device: str | torch.device | None = None,
     data: Dataset | None = None,
@@ -142,6 +143,7 @@ def train(
     writes.
 
     Args:
+        finish: with `resume`, train no further: test the best weights so far and write the receipt.
         data: used instead of loading `recipe.data`.
         model: trained instead of a new `recipe.model`.
 
@@ -155,7 +157,9 @@ def train(
         raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
     state = read_last(out) if resume else None
     if (out / "receipt.json").exists() and resume:
-        return json.loads((out / "receipt.json").read_text())
+        receipt = json.loads((out / "receipt.json").read_text())
+        if receipt["finished"]:
+            return receipt
     device = pick_device(device)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if ours := world > 1 and not dist.is_initialized():
@@ -163,6 +167,7 @@ def train(
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     first = world == 1 or dist.get_rank() == 0
+    quiet |= not first
     try:
         if not first:
             dist.barrier()  # the first process alone downloads
@@ -171,7 +176,7 @@ def train(
             dist.barrier()
         trainer = Trainer(recipe, data, device, model)
         with Signals() as signals:  # open to the end: the receipt is written, too, before anything else
-            receipt = _run(trainer, Folder(out), state, started, max_minutes, quiet or not first, signals)
+            receipt = _run(trainer, Folder(out), state, started, max_minutes, finish, quiet, signals)
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
@@ -186,6 +191,7 @@ def _run(
     state: dict[str, Any] | None,
     started: float,
     max_minutes: float | None,
+    finish: bool,
     quiet: bool,
     signals: Signals,
 ) -> dict[str, Any]:
@@ -218,7 +224,7 @@ def _run(
         raise error  # better now than after hours
     bar = tqdm(total=trainer.total, initial=trainer.step, disable=quiet, unit="step", mininterval=1.0)
     with bar:
-        while trainer.step < trainer.total and not stop:
+        while trainer.step < trainer.total and not stop and not finish:
             trainer.train_step()
             ended = trainer.step % trainer.per_epoch == 0
             if trainer.step % 20 == 0 or ended:
@@ -251,9 +257,10 @@ def _run(
                     bar.write(f"warning: could not save ({error}); kept in memory, trying again later")
     if error:
         raise error
-    result = {"finished": trainer.step == trainer.total, "out": str(folder.path)}
-    if not result["finished"]:
-        return result | {"signal": stop if stop > 1 else 0, "step": trainer.step, "steps": trainer.total}
+    result = {"finished": trainer.step == trainer.total, "step": trainer.step, "steps": trainer.total}
+    result["out"] = str(folder.path)
+    if not result["finished"] and not finish:
+        return result | {"signal": stop if stop > 1 else 0}
     return (
         _finish(trainer, folder, result | about | {"data_sha256": fingerprint, "best": best}, seconds)
         if first
@@ -267,11 +274,7 @@ def _finish(
     """Look at the test images, this once, and write the receipt."""
     data = trainer.data
     model, info = read_weights(folder.path / BEST)
-    images = {
-        "train": len(data.train),
-        "val": len(data.val),
-        "test": len(data.test) if data.test is not None else 0,
-    }
+    images = {part: len(getattr(data, part) or ()) for part in ("train", "val", "test")}
     receipt |= {"images": images, "skipped_files": data.skipped, "test_accuracy": None}
     if data.test is not None:
         result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
