@@ -138,6 +138,13 @@ def test_the_newest_run_is_used(vit, run, pictures, monkeypatch):
     assert (code, err.strip()) == (0, "weights: runs/one/best.safetensors")
 
 
+def test_without_a_run_the_model_that_comes_with_the_package_is_used(vit, pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    code, out, err = vit("predict", "0.png", "--top-k", "1")
+    assert (code, err.strip()) == (0, "weights: cifar10")
+    assert out.split()[1] in json.loads(vit("info", "cifar10")[1])["classes"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -151,7 +158,7 @@ def test_the_newest_run_is_used(vit, run, pictures, monkeypatch):
         (["train", "--resume", "/no/such"], "there is no checkpoint"),
         (["train", "--finish"], "--finish needs --resume"),
         (["train", "--img-size", "30"], "multiples of patch_size"),
-        (["evaluate"], "no trained model under runs/"),
+        (["evaluate", "--data", "/no/such"], "expected 'shapes', 'cifar10' or a folder"),
         (["evaluate", "--weights", __file__], "damaged or not a safetensors file"),
         (["info", "/no/such"], "there is no file"),
         (["train", "--device", "gpu9"], "gpu9"),
@@ -162,6 +169,7 @@ def test_mistakes_are_one_line_and_exit_code_2(vit, tmp_path, monkeypatch, argum
     code, out, err = vit(*arguments, *(["--quiet"] if arguments[0] == "train" else []))
     assert code == 2
     assert out == ""
+    err = err.removeprefix("weights: cifar10\n")
     assert len(err.strip().splitlines()) == 1, err
     assert err.startswith("error: ")
     assert message in err

@@ -24,8 +24,8 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         "-w",
-        help="A weights file, a run folder, or shapes, a model that comes with the package. "
-        "Default: the newest run under runs/.",
+        help="A weights file, a run folder, or a model that comes with the package: cifar10, shapes. "
+        "Default: the newest run under runs/, or else cifar10.",
     ),
 ]
 Device = Annotated[
@@ -35,10 +35,9 @@ Device = Annotated[
 
 def _newest() -> Path:
     found = sorted(Path("runs").glob("*/best.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise ValueError("no trained model under runs/: run `vit train` first, or give --weights shapes")
-    typer.echo(f"weights: {found[-1]}", err=True)
-    return found[-1]
+    newest = found[-1] if found else Path("cifar10")
+    typer.echo(f"weights: {newest}", err=True)
+    return newest
 
 
 def _classifier(weights: Path | None, device: str | None) -> Any:
@@ -244,7 +243,7 @@ def predict(
 def info(
     path: Annotated[
         Path,
-        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or shapes."),
+        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes."),
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""

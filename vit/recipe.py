@@ -115,8 +115,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema": 0.99,
         "model_options": {"drop_path_rate": 0.1},
     },
-    # Sized for less than 150 minutes on two cores: 36 patches for four fifths of the steps, then 64.
-    # Not run to its end yet.
+    # Sized for less than 150 minutes on two cores: 36 patches for four fifths of the steps, then 64. What it
+    # reaches, on a JPEG copy of CIFAR-10: vit/weights/cifar10/receipt.json.
     "cifar10": {
         "data": "cifar10",
         "model": "vit_mini_4",
