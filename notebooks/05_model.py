@@ -1467,7 +1467,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # them in the MLPs, and at 224 pixels nearly all the arithmetic is in the same matrices. The usual “GFLOPs” of a ViT
 # are multiply-accumulates; the FLOPs are twice as many. With timm's names, timm's weights load as they are, and
 # equality of logits proves the model, provided the logits are not zero. An untrained model says $\ln K$ and means
-# nothing by it. Teaching it is the subject of lesson 6, which is being written.
+# nothing by it. Teaching it is the subject of [lesson 6](06_training.ipynb).
 
 # %% [markdown] anchor="references"
 # ## References

@@ -1,0 +1,1193 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: alt,anchor,tags
+#     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lesson:
+#     number: 6
+#     prerequisites: Lesson 5; gradients, and what an optimiser does with them
+# ---
+
+# %% [markdown]
+# # Training
+#
+# The model of the last lesson knows nothing. It answers every picture with even odds. What does it take to make it
+# see, and how do you know that it does?
+#
+# The first half of the question needs pictures, a loss, an optimiser and a loop, and all four fit on this page. The
+# second half is harder. Most mistakes in training raise no error. The program runs, the loss falls, and what comes
+# out is worse than it should be, or is nothing at all. So for every part we ask which test would have noticed.
+#
+# After it you can say why validation is not test, check a loss before the first step, find bugs with a single batch,
+# write AdamW and the learning rate schedule by hand, read a pair of curves, and kill a training run without losing it.
+
+# %%
+# No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
+import csv
+import inspect
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from vit import create_model
+from vit.augment import Augment, hashed, reseed
+from vit.checkpoint import LAST, read_checkpoint
+from vit.data import Dataset, load_data, photograph
+from vit.images import MemoryImages, Preprocessing, decode
+from vit.inference import SHIPPED, load_classifier
+from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_image, use_style
+from vit.recipe import Recipe, get_recipe, parameter_groups
+from vit.run import resume_recipe, train
+from vit.shapes import draw
+from vit.training import Trainer, evaluate
+
+torch.manual_seed(0)
+use_style()
+temporary = tempfile.TemporaryDirectory()  # everything that this lesson writes goes there
+work = Path(temporary.name)
+
+# %% [markdown] anchor="data"
+# ## Pictures
+#
+# We need labelled pictures, and nothing may be downloaded. So we draw them. `shapes` has ten classes. Place, size,
+# turn, colours, texture and clutter are random and do not depend on the class. Only the outline tells.
+
+# %% alt="Three rows of ten small pictures, one column for each class from circle to arrow. Two rows show the shapes, light on darker textured grounds with lines and dots behind them. The third row shows in white what the shape covers in the second."
+data = load_data("shapes", img_size=32, train_size=12_000)
+images, labels, masks = draw(torch.arange(20), 32)  # (20, 3, 32, 32), (20,), (20, 32, 32)
+figure, axes = plt.subplots(3, 10, figsize=(WIDTH, 2.3))
+for k, name in enumerate(data.classes):
+    draw_image(axes[0, k], images[k], name).title.set_fontsize(8)
+    draw_image(axes[1, k], images[10 + k])
+    draw_image(axes[2, k], masks[10 + k][None])
+plt.show()
+
+# %% [markdown]
+# It is a toy, and an easy one: a single whole object in each picture, lighter than its ground and never turned far.
+# Whoever does well on it has learned ten outlines. But it is a real learning problem, it can be trained while you
+# wait, and there is as much of it as we like. (Its masks say where the object is. A later lesson will use them.)
+#
+# What does the model receive? The pictures are kept as bytes. Before the model sees them they are *normalised*: each
+# channel is shifted and scaled to mean 0 and standard deviation 1.
+
+# %%
+pixels, y = data.train.batch(torch.arange(64))  # (64, 3, 32, 32) uint8, (64,)
+preprocessing = data.preprocessing(32)
+x = preprocessing.normalise(pixels)  # (64, 3, 32, 32) float32
+print("mean", preprocessing.mean, " std", preprocessing.std)
+print(f"bytes:      {pixels.min():3d} to {pixels.max()}, {pixels.dtype}")
+print(f"normalised: {x.min():.1f} to {x.max():.1f}, mean {x.mean():.2f}, deviation {x.std():.2f}")
+mean, std = (torch.tensor(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
+assert_close(x, (pixels / 255 - mean) / std)
+assert abs(x.mean()) < 0.2
+assert abs(x.std() - 1) < 0.1
+
+# %% [markdown]
+# The six numbers are computed from the training images, once, and saved with the model. Whoever uses the model later
+# must use them too; one of the common mistakes below is to forget it.
+
+# %% [markdown] anchor="splits"
+# ## Three sets, and why validation is not test
+#
+# The pictures come in three sets that share no picture.
+
+# %%
+for name, images in (("train", data.train), ("validation", data.val), ("test", data.test)):
+    print(f"{name:10} {len(images):6,} pictures, {torch.bincount(images.labels).min()} or more of each class")
+
+# %% [markdown]
+# The training set changes the weights. The validation set never does. It answers the questions that come up on the
+# way: which learning rate, which epoch, which model? The test set is looked at once, when all questions are settled.
+#
+# But if no weight is ever fitted to the validation pictures, why is its accuracy not good enough to report? Let us
+# train nothing at all. A thousand “models” guess at random, each in its own way. We validate them on 200 pictures,
+# choose the best, and test that one.
+
+# %%
+g = torch.Generator().manual_seed(0)
+truth, fresh = data.val.labels[:200], data.test.labels  # (200,), (2000,)
+guesses = torch.randint(10, (1000, len(truth) + len(fresh)), generator=g)  # one row for each model
+val = (guesses[:, : len(truth)] == truth).float().mean(1)  # (1000,)
+test = (guesses[:, len(truth) :] == fresh).float().mean(1)  # (1000,)
+best = val.argmax()
+print(f"the best of {len(val)} guessers: validation {val[best]:.1%}, test {test[best]:.1%}")
+assert val[best] > 0.15
+assert abs(test[best] - 0.1) < 0.025
+
+# %% alt="A histogram of the validation accuracies of a thousand random guessers, a bell around a dashed line at 10 percent. An orange line far out at its right edge marks the best of them. A blue line close to the dashed one marks the test accuracy of that same guesser."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.4))
+ax.hist(100 * val, bins=torch.arange(2.25, 20, 0.5).tolist(), color=FAINT)
+ax.axvline(10, color=INK, linewidth=1, linestyle="--", label="chance")
+ax.axvline(100 * val[best], color=ACCENT, label="the best, validation")
+ax.axvline(100 * test[best], color=CYCLE[0], label="the same one, test")
+ax.set(xlabel="accuracy, %", ylabel="guessers", xlim=(2, 20))
+ax.legend(loc="upper left")
+plt.show()
+
+# %% [markdown]
+# The winner knows nothing, and by its validation accuracy one would think that it knows something. It won because luck was on its side, and
+# luck does not come along to the test set. This is the *selection effect*. Nobody has cheated. Looking at many
+# validation scores and taking the highest is enough.
+#
+# Real models differ by more than luck, and real validation sets are larger, so the effect is smaller. It is never
+# zero. Every epoch, every learning rate and every seed that you compare is one more guesser. That is why in this
+# package the best epoch is chosen on validation pictures, and the test pictures are used a single time, by the line
+# of code that writes the last receipt. Many CIFAR-10 numbers in tutorials were selected on the test set. They are a
+# little too good, and nobody knows by how much.
+
+# %% [markdown] anchor="augmentation"
+# ## More pictures than there are
+#
+# A cat half a step to the left is still a cat. *Augmentation* uses that: it changes training images at random, in
+# ways that leave their class as it is, so that the model hardly ever sees the same one twice.
+#
+# If you have CIFAR-10 as files, the pictures are taken from there. Otherwise we use two photographs and a star.
+
+# %%
+cifar = os.environ.get("VIT_CIFAR10")
+if cifar:
+    names, S = ["cat", "ship", "horse"], 32
+    files = [sorted(Path(cifar, "train", name).iterdir())[0] for name in names]
+    three = torch.stack([decode(path, S) for path in files])  # (3, 3, 32, 32) uint8
+    print("CIFAR-10, JPEG copy:", ", ".join(names))
+else:
+    names, S = ["cat", "cup", "star"], 96
+    star = draw(torch.tensor([17]), S)[0]
+    three = torch.cat([photograph("chelsea", S)[None], photograph("coffee", S)[None], star])
+    three = three.mul(255).round().byte()  # (3, 3, 96, 96)
+    print("VIT_CIFAR10 is not set; instead of CIFAR-10:", ", ".join(names))
+
+# %% [markdown]
+# Six columns: the pictures as they are, and five changes, one at a time. All of it is `torchvision.transforms.v2`.
+# Our class `Augment` only decides what is drawn from which random numbers.
+
+# %% alt="Three pictures in rows, six columns. As they are; cropped, that is shifted, with an even border coming in; mirrored; RandAugment with strange colours, shifts and slants; MixUp, where two pictures lie over each other like a double exposure; CutMix, where a rectangle of another picture is pasted in. Under the last two columns stand shares such as 0.69 cat, 0.31 star."
+plain = {"flip": False, "pad": 0.0, "chunk": 1}
+changes = {
+    "crop": {"pad": 0.125},
+    "flip": {"flip": True},
+    "RandAugment": {"rand_ops": 2, "rand_magnitude": 9},
+    "MixUp": {"mixup": 1.0},
+    "CutMix": {"cutmix": 1.0},
+}
+pre = Preprocessing(S, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+figure, axes = plt.subplots(3, 6, figsize=(WIDTH, 4.3))
+for row, picture in enumerate(three):
+    draw_image(axes[row, 0], picture / 255, "as it is" if row == 0 else None)
+for column, (title, change) in enumerate(changes.items(), start=1):
+    augment = Augment(Recipe(**{**plain, **change}), pre, num_classes=3)
+    changed = augment.images(three, S, step=8)  # (3, 3, S, S) uint8
+    reseed(6, title)
+    changed, targets = augment.mix(changed / 255, torch.arange(3))
+    for row, ax in enumerate(axes[:, column]):
+        draw_image(ax, changed[row], title if row == 0 else None)
+        if targets.ndim == 2:
+            assert_close(targets[row].sum(), torch.tensor(1.0))
+            shares = [(w, name) for w, name in zip(targets[row].tolist(), names, strict=True) if w]
+            text = "\n".join(f"{w:.2f} {name}" for w, name in sorted(shares, reverse=True))
+            ax.set_xlabel(text, fontsize=7, labelpad=2)
+plt.show()
+
+# %% [markdown]
+# *Crop* pads the picture with an even colour and cuts out a window. *Flip* mirrors it half of the time, and here only
+# the second. *RandAugment* (Cubuk et al., 2020) picks some operations from a list (turn, shear, shift, contrast,
+# solarise and so on) and applies them at a given strength. *MixUp* (Zhang et al., 2018) lays two pictures over each
+# other. *CutMix* (Yun et al., 2019) pastes a part of one into the other. The last two change the label, too: the
+# target is no longer a class but a share of two.
+#
+# Do they really leave the class as it is? That is a question about your classes, and no library can answer it. An
+# arrow in a mirror is still an arrow, so `flip` is harmless for `shapes`. It would be wrong if the classes were “left
+# arrow” and “right arrow”. Characters show it best.
+
+
+# %%
+def glyph(*rows):
+    return torch.tensor([[character == "#" for character in row] for row in rows])
+
+
+b = glyph("#...", "#...", "###.", "#..#", "###.")
+d = glyph("...#", "...#", ".###", "#..#", ".###")
+six = glyph("####", "#...", "####", "#..#", "####")
+nine = glyph("####", "#..#", "####", "...#", "####")
+for row in range(5):
+    print("   ".join("".join("#" if on else "." for on in picture[row]) for picture in (b, d, six, nine)))
+print("b in the mirror is d:", torch.equal(b.flip(1), d))
+print("6 turned by 180° is 9:", torch.equal(six.rot90(2), nine))
+assert torch.equal(b.flip(1), d)
+assert torch.equal(six.rot90(2), nine)
+
+# %% [markdown]
+# Train a reader of characters with `flip`, and half of its b's are labelled wrongly. No error is raised, and the loss
+# still falls. For each operation ask: could a person who sees only the changed picture still name its class?
+
+# %% [markdown] anchor="loss"
+# ## The loss, before the first step
+#
+# The loss for one picture is the surprise at its label: minus the logarithm of the probability that the model gave to
+# the right class. With logits $s$ and label $y$ that is *cross-entropy*,
+#
+# $$
+# \ell(s, y) = -\ln \frac{e^{s_y}}{\sum_k e^{s_k}} = \ln \sum_k e^{s_k} - s_y .
+# $$
+
+# %%
+torch.manual_seed(0)
+model = create_model("vit_nano_4").eval()
+with torch.no_grad():
+    s = model(x)  # (64, 10)
+mine = s.exp().sum(1).log() - s.gather(1, y[:, None])[:, 0]  # (64,)
+assert_close(mine.mean(), F.cross_entropy(s, y))
+print(f"before the first step: {mine.mean():.3f};  ln 10 = {math.log(10):.3f}")
+assert abs(mine.mean() - math.log(10)) < 0.1
+
+# %% [markdown]
+# Even odds cost $\ln K$, as in [lesson 5](05_model.ipynb#untrained), and our small random head is close to them. Check
+# this number before every training run. It takes a second, and a value far off means that the head is too loud, that
+# labels and logits do not match, or that something else than logits arrives at the loss.
+#
+# *Label smoothing* (Szegedy et al., 2016) asks for a little less than certainty. The target gives the right class
+# $1 - \varepsilon + \varepsilon/K$ and each other class $\varepsilon/K$.
+
+# %%
+eps, K = 0.1, 10
+target = (1 - eps) * F.one_hot(y, K) + eps / K  # (64, 10)
+smooth = -(target * s.log_softmax(1)).sum(1).mean()
+assert_close(smooth, F.cross_entropy(s, y, label_smoothing=eps))
+least = -(target[0] * target[0].log()).sum()  # when the prediction is the target itself
+print("target of one picture:", [round(t, 2) for t in target[0].tolist()])
+print(f"the smallest loss there is: {least:.3f}")
+assert F.cross_entropy(target.log(), y, label_smoothing=eps) - least < 1e-5
+
+# %% [markdown]
+# Notice the last line. With smoothed targets even a perfect model has a loss, the entropy of the target. A training
+# loss means little unless you know the smallest value that it can take. We shall need that when we look at the
+# CIFAR-10 run.
+
+# %% [markdown] anchor="one-batch"
+# ## Learn one batch by heart
+#
+# Here is the cheapest test of a training program. Take one batch, 64 pictures, and train on nothing else. The
+# model has thousands of weights for each of them and can learn the labels by heart, so the loss must go to zero in
+# seconds. If it does not, the program is broken, and there is no need to wait for the long run to tell you.
+#
+# We do it three times. Once correctly; once without `zero_grad`, so that gradients pile up from step to step; and
+# once with the labels shuffled, so that they no longer belong to their pictures.
+
+
+# %%
+def learn_by_heart(labels, zero_grad=True, steps=60):
+    torch.manual_seed(0)
+    model = create_model("vit_nano_4", depth=2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    curve = []
+    for _ in range(steps):
+        loss = F.cross_entropy(model(x), labels)
+        if zero_grad:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    with torch.no_grad():
+        hits = (model(x).argmax(1) == labels).sum().item()
+    return curve, hits
+
+
+shuffled = y[torch.randperm(64, generator=torch.Generator().manual_seed(0))]
+heart = {
+    "correct": learn_by_heart(y),
+    "without zero_grad": learn_by_heart(y, zero_grad=False),
+    "labels shuffled": learn_by_heart(shuffled),
+}
+for name, (curve, hits) in heart.items():
+    print(f"{name:18} loss below 0.1: {curve[-1] < 0.1!s:5}  all 64 right: {hits == 64}")
+assert heart["correct"][0][-1] < 0.1
+assert heart["without zero_grad"][0][-1] > 1
+assert heart["labels shuffled"][0][-1] < 0.1
+
+# %% alt="Loss over sixty steps, three curves that start near 2.3, at a dashed line marked ln 10. The correct one and the one with shuffled labels both fall to zero. The one without zero_grad falls a little, turns round and ends higher than it began or near there."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.5))
+for (name, (curve, _)), color in zip(heart.items(), (CYCLE[0], ACCENT, CYCLE[2]), strict=True):
+    ax.plot(curve, label=name, color=color)
+ax.axhline(math.log(10), color=INK, linewidth=1, linestyle="--", label="ln 10")
+ax.set(xlabel="step", ylabel="cross-entropy", ylim=(0, None))
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# > **Common mistake.** Forgetting `optimizer.zero_grad()`. PyTorch adds each gradient to the last. Every step then
+# > follows the sum of all gradients since the beginning, and most of them belong to weights of long ago.
+#
+# One batch finds it at once. It does *not* find the shuffled labels. Nonsense can be learned by heart as easily as
+# sense, in about as many steps. So the test says that gradients flow, that the optimiser has the right parameters,
+# and that the loss is the right way round. It says nothing about whether the labels are true. For that you need
+# pictures which the model has not seen, and we come back to it [further down](#reading).
+
+# %% [markdown] anchor="adamw"
+# ## One step of AdamW
+#
+# Plain gradient descent moves each parameter by its gradient times the learning rate. How large are the gradients of
+# our model? They are spread over several powers of ten, so no single learning rate suits them all. *Adam* (Kingma and
+# Ba, 2015) divides each gradient by its own recent size. It keeps two running averages for every parameter, $m$ of
+# the gradient $g$ and $v$ of its square:
+#
+# $$
+# m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2, \qquad
+# \theta \leftarrow \theta - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda \theta \right) .
+# $$
+#
+# Both averages begin at zero and are too small at first. The hats repair that: $\hat m = m / (1 - \beta_1^t)$ and
+# $\hat v = v / (1 - \beta_2^t)$ at step $t$. The term $\lambda\theta$ is *weight decay*: it pulls every weight a
+# little towards zero. That it stands outside of the fraction is the W in AdamW (Loshchilov and Hutter, 2019).
+
+
+# %%
+@torch.no_grad()
+def adamw(p, g, m, v, t, lr, decay, b1=0.9, b2=0.99, eps=1e-8):
+    p.mul_(1 - lr * decay)
+    m.mul_(b1).add_((1 - b1) * g)
+    v.mul_(b2).add_((1 - b2) * g**2)
+    p.sub_(lr * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + eps))
+
+
+torch.manual_seed(0)
+model = create_model("vit_nano_4", depth=2)
+params = list(model.parameters())
+copies = [p.detach().clone() for p in params]
+memory = [(torch.zeros_like(p), torch.zeros_like(p)) for p in params]
+lr = 1e-3
+optimizer = torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.99), weight_decay=0.05)
+for t in (1, 2, 3):
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    for p, copy, (m, v) in zip(params, copies, memory, strict=True):
+        before = copy.clone()
+        adamw(copy, p.grad, m, v, t, lr, 0.05)
+        if t == 1 and p is model.blocks[0].mlp.fc1.weight:
+            gradient = p.grad.flatten().clone()
+            moved = (copy - before * (1 - lr * 0.05)).flatten()  # without the decay
+    optimizer.step()
+    for p, copy in zip(params, copies, strict=True):
+        assert_close(copy, p.detach())
+print("three steps, all", len(params), "tensors: equal to torch.optim.AdamW")
+print(f"gradients of one matrix: from {gradient.abs().quantile(0.01):.0e} to {gradient.abs().max():.0e}")
+in_rates = moved.abs() / lr
+print(f"moved by, in learning rates: from {in_rates.quantile(0.01):.2f} to {in_rates.max():.2f}")
+assert in_rates.quantile(0.01) > 0.9
+
+# %% alt="Two histograms of the same matrix on one logarithmic axis. The sizes of its gradients form a wide hump that spans several powers of ten. The distances that AdamW moved its weights in the first step, in learning rates, form a single spike at one."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.3))
+bins = torch.linspace(-6.5, 0.5, 71)
+ax.hist(gradient.abs().log10(), bins=bins.tolist(), color=CYCLE[0], alpha=0.8, label="gradient")
+share = torch.histc(in_rates.log10(), 70, -6.5, 0.5)
+height = share / share.max() * ax.get_ylim()[1]
+ax.bar(bins[:-1], height, 0.1, align="edge", color=ACCENT, label="first step, in learning rates")
+ax.set(xlabel="size", yticks=[], xticks=range(-6, 1), xticklabels=[f"$10^{{{e}}}$" for e in range(-6, 1)])
+ax.spines["left"].set_visible(False)
+ax.legend(loc="upper left")
+plt.show()
+
+# %% [markdown]
+# (The two are scaled to the same height.) In the first step $\hat m = g$ and $\hat v = g^2$, so every weight moves by
+# one learning rate, up or down, whatever its gradient. That explains two things. The learning rate has a plain
+# meaning: it is how far a weight may go in one step. And the first step is reckless: it trusts the sign of a single
+# batch in every one of its weights. Later $m$ averages over many batches, weights whose gradients keep changing sign
+# move less, and $v$ knows what size is normal.
+#
+# Should everything decay? Matrices should. A bias or the scale of a norm has no reason to be near zero, and neither
+# have positions and the class token. So the parameters go to the optimiser in two groups.
+
+# %%
+model = create_model("vit_nano_4")
+for group in parameter_groups(model, get_recipe("shapes").weight_decay):
+    tensors = group["params"]
+    count = sum(p.numel() for p in tensors)
+    print(f"decay {group['weight_decay']:<5} {len(tensors):3} tensors, {count:8,} parameters")
+assert count < 0.03 * sum(p.numel() for p in model.parameters())
+
+# %% [markdown]
+# Nearly all parameters are in matrices. The paper's settings are not far from ours. Our $\beta_2$ is 0.99, so that $v$
+# forgets sooner: our runs are short, and with 0.999 it would still average over the last thousand steps or so.
+#
+# > **The paper.** “We train all models, including ResNets, using Adam (Kingma & Ba, 2015) with $\beta_1 = 0.9$,
+# > $\beta_2 = 0.999$, a batch size of 4096 and apply a high weight decay of 0.1, which we found to be useful for
+# > transfer of all models” (section 4.1)
+
+# %% [markdown] anchor="schedule"
+# ## Warm-up, then a cosine
+#
+# So the first steps should be small, because Adam's averages rest on few batches. This is *warm-up*: the learning
+# rate rises in a straight line. And the last steps should be small, because near the end one wants to settle and not
+# to jump about. Between the two we let half a cosine fall. With $\tau$ the part of the run that is over and $w$ the
+# part for warming up,
+#
+# $$
+# \eta(\tau) = \eta_{max}\, \frac{\tau}{w} \quad (\tau < w), \qquad
+# \eta(\tau) = \eta_{min} + \frac{\eta_{max} - \eta_{min}}{2} \left( 1 + \cos \pi \frac{\tau - w}{1 - w} \right) .
+# $$
+
+
+# %%
+def learning_rate(tau, peak, least, w):
+    if tau < w:
+        return peak * tau / w
+    return least + (peak - least) / 2 * (1 + math.cos(math.pi * (tau - w) / (1 - w)))
+
+
+taus = torch.linspace(0, 1, 401).tolist()
+for name in ("shapes", "cifar10"):
+    r = get_recipe(name)
+    print(f"{name:8} peak {r.lr}, least {r.min_lr}, warm-up {r.warmup:.0%} of {r.epochs} epochs")
+    for tau in taus:
+        assert math.isclose(learning_rate(tau, r.lr, r.min_lr, r.warmup), r.lr_at(tau), abs_tol=1e-12)
+
+# %% alt="The learning rate of two recipes over the part of the run that is over. Both rise in a steep straight line over the first twentieth and then fall along half a cosine to nearly zero. One peaks at 0.001, the other at 0.0007."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.2))
+for name in ("cifar10", "shapes"):
+    ax.plot(taus, [1000 * get_recipe(name).lr_at(tau) for tau in taus], label=name)
+ax.set(xlabel="part of the run that is over", ylabel="learning rate, thousandths", ylim=(0, None))
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# > **The paper.** “All models are trained with a batch size of 4096 and learning rate warmup of 10k steps. For ImageNet
+# > we found it beneficial to additionally apply gradient clipping at global norm 1.” (appendix B.1, Table 3)
+#
+# After the warm-up that table has a straight line for the two larger data sets and a cosine for ImageNet. We have not
+# compared the two.
+
+# %% [markdown] anchor="loop"
+# ## The loop
+#
+# Now all parts are here. The loop puts them together: take a batch, set the learning rate, compute the loss, go
+# backward, shorten the gradient if it is too long, step.
+
+
+# %%
+def fit(recipe, data):
+    reseed(recipe.seed, "weights")
+    sizes = {"img_size": recipe.img_size, "num_classes": len(data.classes)}
+    model = create_model(recipe.model, **sizes, **recipe.model_options)
+    groups = parameter_groups(model, recipe.weight_decay)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+    normalise = data.preprocessing(recipe.img_size).normalise
+    per_epoch = len(data.train) // recipe.batch_size
+    for step in range(recipe.epochs * per_epoch):
+        epoch, place = divmod(step, per_epoch)
+        g = torch.Generator().manual_seed(hashed(recipe.seed, "order", epoch))  # (1)!
+        order = torch.randperm(len(data.train), generator=g)
+        pixels, labels = data.train.batch(order[place * recipe.batch_size :][: recipe.batch_size])
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr_at((step + 1) / (recipe.epochs * per_epoch))  # (2)!
+        loss = F.cross_entropy(model(normalise(pixels)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)  # (3)!
+        optimizer.step()
+    return model
+
+
+# %% [markdown]
+# 1. The order of an epoch is a function of the seed and the epoch, and of nothing else. `hashed` turns both into one
+#    seed. We shall be glad of it when the run is killed.
+# 2. `step + 1`, or the first step of the warm-up would have a learning rate of zero.
+# 3. All gradients together are one long vector. If its norm exceeds the limit, the vector is scaled down to it. One
+#    strange batch can then not throw the model away.
+
+# %% [markdown]
+# That is a complete training program. The package has the same loop in its class `Trainer`, with augmentation,
+# bfloat16, several processes and a few more things around it. Is it really the same? We switch all of these off,
+# train twice on 256 pictures, and compare the weights.
+
+# %%
+few = MemoryImages(data.train.images[:256], data.train.labels[:256])
+some = MemoryImages(data.val.images[:500], data.val.labels[:500])
+small = Dataset("shapes", data.classes, few, some, None)
+recipe = Recipe(epochs=2, batch_size=64, flip=False, pad=0.0, bf16=False, model_options={"depth": 2})
+mine = fit(recipe, small)
+
+trainer = Trainer(recipe, small)
+while trainer.step < trainer.total:
+    trainer.train_step()
+for p, q in zip(mine.parameters(), trainer.model.parameters(), strict=True):
+    assert_close(p, q)
+print(f"after {trainer.step} steps all {len(list(mine.parameters()))} tensors agree")
+
+# %% [markdown]
+# They agree, so we may use the finished one from here on. Most of its text you know by now; what is new is the size
+# that may change, the loop over parts of a batch, and the moving average at the end.
+
+# %%
+print(inspect.getsource(Trainer.train_step))
+
+# %% [markdown] anchor="live"
+# ## Train it
+#
+# No more preparation. We train `vit_nano_4` on the drawn pictures, with the recipe called `shapes`, while this page
+# is being made. `train` does what `vit train` does on the command line: it makes a folder for the run, keeps the
+# weights that did best on the validation pictures, and looks at the test pictures when it has finished.
+
+
+# %%
+def special(recipe):
+    """Where a recipe differs from the defaults."""
+    default = asdict(Recipe())
+    changes = (f"{key}={value!r}" for key, value in asdict(recipe).items() if value != default[key])
+    return textwrap.fill(", ".join(changes), 100)
+
+
+def read_rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+recipe = get_recipe("shapes", train_size=len(data.train))
+live = work / "live"
+receipt = train(recipe, live, data=data, quiet=True)
+rows = read_rows(live)
+print(special(recipe))
+print("epoch    lr       training loss, accuracy   validation loss, accuracy")
+for r in rows:
+    line = f"{r['epoch']:3.0f}   {r['lr']:.6f} {r['train_loss']:12.3f} {r['train_accuracy']:10.1%}"
+    print(line + f" {r['val_loss']:15.3f} {r['val_accuracy']:10.1%}")
+assert rows[-1]["val_accuracy"] > 0.6
+
+# %% [markdown]
+# It sees. How does that compare with the full run, which is in the package, and had more pictures? To be fair we draw
+# both over the number of pictures looked at, and begin both at chance.
+
+# %%
+full = SHIPPED["shapes"]
+full_receipt = json.loads((full / "receipt.json").read_text())
+for name, one in (("live", receipt), ("full", full_receipt)):
+    chosen = f"validation {one['best']['val_accuracy']:.1%} (epoch {one['best']['epoch']})"
+    print(f"{name}: {one['images']['train']:6,} pictures, {chosen}, test {one['test_accuracy']:.1%}")
+print(textwrap.fill("a receipt has: " + ", ".join(full_receipt), 100))
+assert full_receipt["best"]["val_accuracy"] > 0.95
+
+# %% alt="Two panels over the thousands of pictures seen, loss on the left and accuracy on the right, for the live run and the full run. All curves start at chance, change little for a while and then improve quickly; the full run goes on further and ends better."
+figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
+for folder, one, color, name in ((full, full_receipt, FAINT, "full run"), (live, receipt, CYCLE[0], "live")):
+    history = read_rows(folder)
+    seen = [0] + [r["step"] * one["recipe"]["batch_size"] / 1000 for r in history]
+    for part, style in (("train", "--"), ("val", "-")):
+        label = f"{name}, {'training' if part == 'train' else 'validation'}"
+        marks = {"color": color, "linestyle": style, "marker": ".", "label": label}
+        left.plot(seen, [math.log(10)] + [r[f"{part}_loss"] for r in history], **marks)
+        right.plot(seen, [10] + [100 * r[f"{part}_accuracy"] for r in history], **marks)
+left.set(xlabel="pictures seen, thousands", ylabel="loss", ylim=(0, None))
+right.set(xlabel="pictures seen, thousands", ylabel="accuracy, %", ylim=(0, 100))
+right.legend(loc="lower right", fontsize=7.5)
+plt.show()
+
+# %% [markdown]
+# In the first epochs validation is *ahead* of training, and that is no mistake. The training numbers are averages over
+# an epoch, in which the model was getting better; the validation numbers are measured at its end. Only when the model
+# hardly changes any more can the two be compared.
+#
+# The live run ends lower than the full one. It had fewer different pictures, and fewer steps until the learning rate
+# was used up. We changed both at once, so it does not tell us which of them matters more.
+#
+# The table also shows a slow start. In the first epoch almost nothing happens, and a less patient person would have
+# stopped. A loss that does not move yet and a loss that never will look alike. That is why one learns a batch by heart
+# first.
+
+# %% [markdown] anchor="reading"
+# ## Reading curves
+#
+# A run that works is easy to read. What do the others look like? We make five, one good and four bad, with a model of
+# 64 components and three blocks. So that each takes a few seconds, we keep four of the ten classes and shrink the
+# pictures to 24 pixels. Chance is now 25 %.
+
+# %%
+keep = torch.tensor([data.classes.index(name) for name in ("ring", "bar", "star", "heart")])
+drawn = load_data("shapes", img_size=24, train_size=6000)
+
+
+def only(images, count):
+    """The first so many pictures of the four classes."""
+    which = torch.isin(images.labels, keep).nonzero()[:count, 0]
+    return MemoryImages(images.images[which], torch.searchsorted(keep, images.labels[which]))
+
+
+four, val4 = only(drawn.train, 2400), only(drawn.val, 250)
+
+
+def curves(images, epochs, lr=2e-3, **options):
+    sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pool": "mean", "pos_embed": "sincos2d", **options}
+    plain = {"flip": False, "pad": 0.0, "bf16": False}
+    recipe = Recipe(img_size=24, epochs=epochs, batch_size=20, lr=lr, model_options=sizes, **plain)
+    trainer = Trainer(recipe, Dataset("four", ("ring", "bar", "star", "heart"), images, val4, None))
+    rows = []
+    while trainer.step < trainer.total:
+        trainer.train_step()
+        if trainer.step % trainer.per_epoch == 0:
+            rows.append(trainer.end_epoch()[0])
+    return rows
+
+
+little = only(drawn.train, 200)
+order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+cases = {
+    "2,400 pictures": curves(four, epochs=6),
+    "200 pictures": curves(little, epochs=40),
+    "shuffled labels": curves(MemoryImages(little.images, little.labels[order]), epochs=40),
+    "small model": curves(four, epochs=10, embed_dim=32, depth=1, num_heads=2),
+    "high rate": curves(four, epochs=3, lr=0.02),
+}
+print("after the last epoch   training accuracy   validation accuracy")
+for name, history in cases.items():
+    print(f"{name:22} {history[-1]['train_accuracy']:17.0%} {history[-1]['val_accuracy']:21.0%}")
+last = {name: history[-1] for name, history in cases.items()}
+assert last["2,400 pictures"]["val_accuracy"] > last["200 pictures"]["val_accuracy"] + 0.15
+assert last["200 pictures"]["train_accuracy"] > 0.9
+assert last["shuffled labels"]["train_accuracy"] > 0.9
+assert last["shuffled labels"]["val_accuracy"] < 0.36
+
+# %% alt="Five columns of curves, loss above and accuracy below. 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to zero and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance."
+figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 3.3), sharey="row", sharex="col")
+for (name, history), (above, below) in zip(cases.items(), axes.T, strict=True):
+    epochs = [row["epoch"] for row in history]
+    for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
+        label = "training" if part == "train" else "validation"
+        above.plot(epochs, [row[f"{part}_loss"] for row in history], color=color, label=label)
+        below.plot(epochs, [100 * row[f"{part}_accuracy"] for row in history], color=color)
+    above.set_title(name, fontsize=9)
+    above.axhline(math.log(4), color=INK, linewidth=0.8, linestyle="--")
+    below.axhline(25, color=INK, linewidth=0.8, linestyle="--")
+    below.set(xlabel="epoch", xlim=(0, len(epochs)), xticks=(0, len(epochs)))
+axes[0, 0].set(ylabel="loss", ylim=(0, 4))
+axes[1, 0].set(ylabel="accuracy, %", ylim=(0, 103))
+axes[0, 0].legend(loc="upper left", fontsize=7.5)
+plt.show()
+
+# %% [markdown]
+# Dashed lines are even odds. *2,400 pictures* is what one hopes for: both curves improve, and validation a little
+# less.
+#
+# *200 pictures* is **overfitting**. Training becomes perfect, and for validation the loss turns round and rises, higher
+# than it began. The accuracy hardly falls meanwhile. So the model is not wrong more often. It is wrong with more and
+# more confidence, because it has learned these pictures and not the outlines. More pictures help, or augmentation.
+# Stopping early saves at least the best epoch.
+#
+# *Shuffled labels* looks like more of the same, and that makes it dangerous. From two hundred pictures with true labels
+# so little carries over that the two columns are hard to tell apart. More pictures would do it: with true labels
+# validation climbs, as in the first column, and with shuffled ones it never leaves chance. Zhang et al. (2017) did
+# this to ImageNet, and large networks learned the nonsense by heart.
+#
+# > **Common mistake.** Pictures in one order, labels in another, because one list of files was sorted and the other
+# > was not. Learning one batch by heart does not find it. Only unseen pictures do.
+#
+# *Small model* is **underfitting**: both curves stay together, and level off far below the first column, although this
+# model has looked at the same pictures more often. It has one block of half the width. It needs to be larger, and more
+# pictures would not help. *High rate* is another illness. The first steps have thrown the weights so far that nothing
+# is learned any more.
+#
+# Be careful with diagnoses, though. The last two columns begin alike: for some epochs nothing happens in either. Curves
+# say *that* something is wrong. What it is you find out by changing one thing and training again.
+
+# %% [markdown] anchor="cifar10"
+# ## Real photographs
+#
+# Drawn shapes prove that the program works. What can such a model do with photographs? The second model in the
+# package was trained on CIFAR-10: 32 × 32 pixels, ten classes of animals and vehicles. Our copy of the data set is a
+# JPEG copy, with some loss of quality, so do not compare the last digits with results on the original. The run took
+# far too long to repeat here, but it has left its receipt.
+
+# %%
+folder = SHIPPED["cifar10"]
+receipt = json.loads((folder / "receipt.json").read_text())
+rows = read_rows(folder)
+r = Recipe(**receipt["recipe"])
+n, p = receipt["images"]["test"], receipt["test_accuracy"]
+print(special(r))
+print("CIFAR-10, JPEG copy:", ", ".join(f"{count:,} {part}" for part, count in receipt["images"].items()))
+done = f"{len(rows)} of {r.epochs} epochs"
+print(f"{receipt['parameters']:,} parameters, {done}, the best is number {receipt['best']['epoch']}")
+where = receipt["hardware"]["gpu"] or f"{receipt['hardware']['cores']} CPU cores, without a GPU"
+print(f"{receipt['wall_seconds'] / 60:.0f} minutes on {where}")
+print(f"validation {receipt['best']['val_accuracy']:.2%}, test {p:.2%} ± {math.sqrt(p * (1 - p) / n):.2%}")
+assert math.isclose(max(row["val_accuracy"] for row in rows), receipt["best"]["val_accuracy"], abs_tol=1e-5)
+
+# %% [markdown]
+# The ± is the standard deviation that the choice of test pictures alone would cause, $\sqrt{p(1-p)/n}$. It is the
+# least uncertainty there is. Another seed would add its own, and this was one run with one seed.
+#
+# How should its curves be read? Half of the batches are mixed, and all targets are smoothed. Then even a perfect model
+# has a training loss far above zero. How far? The least loss is the entropy of the targets, and targets are cheap: we
+# draw a hundred batches of them, without any pictures.
+
+# %%
+augment = Augment(r, Preprocessing(**receipt["preprocessing"]), num_classes=10)
+reseed(0, "targets")
+entropies = []
+for _ in range(100):
+    _, t = augment.mix(torch.zeros(128, 3, 32, 32), torch.randint(10, (128,)))
+    t = t if t.ndim == 2 else F.one_hot(t, 10).float()
+    t = (1 - r.label_smoothing) * t + r.label_smoothing / 10  # (128, 10)
+    entropies.append(-(t * t.log()).sum(1).mean())
+floor = torch.stack(entropies).mean().item()
+print(f"mixed: {r.mix_prob:.0%} of the batches; the least training loss: {floor:.2f}")
+assert floor > least
+
+# %% alt="Three panels over the epochs. Loss: training and validation fall, validation well below training, with a dashed line for the least possible training loss. Accuracy: both rise, validation well above training. Learning rate: a short straight rise, then a cosine. Where the pictures grow from 24 to 32 pixels a dotted line crosses all panels."
+epochs = [row["epoch"] for row in rows]
+low = [row["epoch"] for row in rows if row["img_size"] < r.img_size]
+figure, axes = plt.subplots(3, 1, figsize=(WIDTH * 0.9, 4.6), sharex=True, height_ratios=(3, 3, 1.6))
+for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
+    label = "training" if part == "train" else "validation"
+    axes[0].plot(epochs, [row[f"{part}_loss"] for row in rows], color=color, label=label)
+    axes[1].plot(epochs, [100 * row[f"{part}_accuracy"] for row in rows], color=color, label=label)
+axes[0].axhline(floor, color=CYCLE[0], linewidth=1, linestyle="--", label="least training loss")
+axes[2].plot(epochs, [1000 * row["lr"] for row in rows], color=INK)
+for ax in axes:
+    if len(low) < len(rows):
+        ax.axvline(low[-1] + 0.5, color=INK, linewidth=1, linestyle=":")
+axes[0].set(ylabel="loss", ylim=(0, 2.7))
+axes[1].set(ylabel="accuracy, %", ylim=(0, 100))
+axes[2].set(ylabel="rate, ‰", ylim=(0, None), xlabel="epoch")
+axes[0].legend(ncols=3, loc="upper right")
+plt.show()
+
+# %% [markdown]
+# Validation is better than training all along, in both panels, and this time not only because of the averaging. The
+# two lines measure different things. *Training* is measured on pictures that are cropped, distorted and half of
+# the time mixed, where one of two classes counts as the right one, with stochastic depth switched on
+# ([lesson 4](04_encoder.ipynb#stochastic-depth)). *Validation* is measured on clean pictures with the whole model.
+# And not quite with the model that is trained: with a moving average of its weights (EMA), which is usually better
+# than the weights of any one step. So the gap between these lines is no measure of overfitting. To get one, you would
+# have to evaluate on clean training pictures.
+#
+# The dotted line is where the pictures grow. For the first part of the run they are shrunk to 24 pixels, that is 36
+# patches and not 64, and a step costs less. Then the positions are interpolated, as in
+# [lesson 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels. Left
+# of the line it therefore looks at larger pictures than the model was trained with.
+#
+# It is a modest result, and the receipt says what it cost. More is possible at this size: Lee et al. (2021) report
+# 93.6 % on the original CIFAR-10 for a plain Vision Transformer of the same width and depth, with a hundred epochs and
+# stronger augmentation.
+
+# %% [markdown] anchor="resume"
+# ## Kill it
+#
+# A run of hours will be interrupted: by a battery, an update, or you. Nothing should be lost, and the result should
+# not depend on it. So we start a short run in a process of its own, wait for its first epoch, and kill it with
+# SIGTERM, the signal that a computer sends when it shuts down. The recipe uses everything that is random: order,
+# RandAugment, MixUp, stochastic depth.
+
+# %%
+settings = ["train_size=600", "epochs=8", "batch_size=50", "rand_ops=1", "mixup=0.5", "ema=0.9", "bf16=false"]
+settings += ["img_size=16", "model_options.embed_dim=32", "model_options.depth=2"]
+settings += ["model_options.drop_path_rate=0.2"]
+killed = work / "killed"
+command = [sys.executable, "-m", "vit", "train", "--quiet", "--out", str(killed)]
+command += [word for setting in settings for word in ("--set", setting)]
+with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    while not (killed / "metrics.csv").exists() and process.poll() is None:  # written after the first epoch
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+step = read_checkpoint(killed / LAST)["trainer"]["step"]
+print("stopped by the signal:", process.returncode == 128 + signal.SIGTERM)
+print("in the folder:", ", ".join(sorted(path.name for path in killed.iterdir())))
+assert process.returncode in (0, 128 + signal.SIGTERM)
+assert 0 < step <= 8 * 12
+
+# %% [markdown]
+# The process has finished the step that it was in, saved, and left. There is no receipt, because nothing is finished.
+# Now we go on from the folder. On the command line that is `vit train --resume FOLDER`. And we run the same recipe
+# a second time, without any interruption. How close will the two be?
+
+# %%
+recipe = resume_recipe(killed)
+train(recipe, killed, resume=True, quiet=True)
+whole = work / "whole"
+train(recipe, whole, quiet=True)
+a, b = (read_checkpoint(folder / LAST)["trainer"] for folder in (killed, whole))
+same = [torch.equal(a["model"][name], b["model"][name]) for name in a["model"]]
+print(f"{sum(same)} of {len(same)} tensors are equal, bit for bit, after {b['step']} steps")
+assert all(same)
+for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
+    assert {k: one[k] for k in ("step", "train_loss", "val_loss")}.items() <= other.items()
+
+# %% [markdown]
+# Not close: equal. That is not a matter of luck, and two ideas suffice for it. The first is that every random choice
+# is a function of the seed and the step. `Trainer` keeps no state of a random number generator that would have to be
+# saved and restored. It seeds a new one at every step, as our own loop did for the order. Step 30 draws the same
+# crops and the same pairs for MixUp whether steps 1 to 29 were taken just now or yesterday. What remains is to save
+# weights, their moving average, Adam's two memories and the number of the step. That is the checkpoint, `last.pt`.
+#
+# The second is that a file is either written completely or not at all. What if the power fails while the checkpoint
+# is being written? It would be broken, and the one before overwritten. So it is written under another name, forced
+# onto the disk, and then renamed, which the file system does in one indivisible step. The one before is kept, too, as
+# `previous.pt`. A process that cannot be asked (`kill -9`, or no power) loses what happened since the last checkpoint,
+# a minute at most.
+#
+# One more signal is useful at home. Ctrl-Z in the terminal pauses the run and gives you your processor back, `fg`
+# goes on, and the pause does not count in the receipt.
+
+# %% [markdown] anchor="bias"
+# ## Why so many pictures
+#
+# Thousands of pictures, for ten outlines. A convolutional network is said to need fewer. Why should that be?
+#
+# > **The paper.** “Transformers lack some of the inductive biases inherent to CNNs, such as translation equivariance
+# > and locality, and therefore do not generalize well when trained on insufficient amounts of data.” (section 1)
+#
+# *Locality*: a convolution looks at neighbours, because it can look at nothing else. *Translation equivariance*: move
+# the picture, and what the convolution says moves along. Nobody has to learn that. It is so with random weights. Is it
+# so for our model? We shift pictures (what leaves on one side comes in on the other) and compare.
+
+# %%
+torch.manual_seed(0)
+conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
+vit = create_model("vit_nano_4", pool="mean").eval()
+bag = create_model("vit_nano_4", pool="mean", pos_embed="none").eval()
+
+
+def moves_along(f, pixels, by):
+    """Whether shifting the input by so many pixels shifts the output, a map of features, accordingly."""
+    with torch.no_grad():
+        shifted, output = f(x[:4].roll(pixels, dims=3)), f(x[:4])
+    return torch.allclose(shifted, output.roll(by, dims=3), atol=1e-4)
+
+
+def features(model):
+    return lambda images: model.forward_features(images).transpose(1, 2).unflatten(2, (8, 8))  # (B, D, 8, 8)
+
+
+print("convolution, one pixel:            ", moves_along(conv, 1, 1))
+print("ViT without positions, one pixel:  ", moves_along(features(bag), 1, 0))
+print("ViT without positions, one patch:  ", moves_along(features(bag), 4, 1))
+print("ViT, one patch:                    ", moves_along(features(vit), 4, 1))
+assert moves_along(conv, 1, 1)
+assert not moves_along(features(bag), 1, 0)
+assert moves_along(features(bag), 4, 1)
+assert not moves_along(features(vit), 4, 1)
+
+# %% [markdown]
+# The convolution follows every pixel. A ViT without positions follows whole patches, but as a mere bag of patches it has
+# no idea of neighbours ([lesson 2](02_positions.ipynb#bag-of-patches)). With positions it knows where things are, and
+# follows nothing. That a heart on the left and a heart on the right are the same thing, it must find out from
+# examples, and again for many places. The paper says where what little it has is:
+#
+# > **The paper.** “In ViT, only MLP layers are local and translationally equivariant, while the self-attention layers
+# > are global.” (section 3.1)
+#
+# Seen this way, augmentation is knowledge too. A random crop tells by example what a convolution has built in. Steiner
+# et al. (2022) measured what that is worth:
+#
+# > **The paper.** “the combination of increased compute and AugReg can yield models with the same performance as
+# > models trained on an order of magnitude more training data” (Steiner et al., 2022, abstract; AugReg is augmentation
+# > and regularisation)
+#
+# And what is missing can also be an advantage. With enough pictures a model may find something better than what we
+# would have built in. The paper's own summary is “large scale training trumps inductive bias”, and it needed 14 to 300
+# million pictures to say so. Where the two cross at our small sizes we do not know yet. Lesson 10 will measure it.
+
+# %% [markdown] anchor="mistakes"
+# ## Common mistakes
+#
+# Two stand above, no `zero_grad` and labels that do not belong to their pictures; and two more, a superfluous softmax
+# and a forgotten `eval()`, are in [lesson 5](05_model.ipynb#mistakes). Here are three that raise no error either.
+#
+# > **Common mistake.** Feeding the finished model pictures that are not normalised. We ask the model that we trained
+# > above, once properly, once with bytes divided by 255 and nothing else.
+
+# %%
+classifier = load_classifier(live)
+unchanged = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+right = evaluate(classifier.model, data.val, classifier.preprocessing)["accuracy"]
+wrong = evaluate(classifier.model, data.val, unchanged)["accuracy"]
+print(f"normalised {right:.1%}, not normalised {wrong:.1%}")
+assert wrong < right - 0.1
+
+# %% [markdown]
+# It is still above chance, and that is the trap: it looks like a poor model and not like a bug. So `load_classifier`
+# reads the six numbers from the weights file, and nobody can forget them.
+#
+# > **Common mistake.** `torch.optim.Adam(weight_decay=...)`. That adds the decay to the gradient, *before* Adam divides
+# > by the gradient's size. The division then cancels most of it.
+
+# %%
+start = torch.ones(3)
+g = torch.tensor([1e-2, 1.0, 100.0])
+for kind in (torch.optim.AdamW, torch.optim.Adam):
+    shrunk = []
+    for decay in (0.0, 0.1):
+        p = nn.Parameter(start.clone())
+        p.grad = g.clone()
+        kind([p], lr=0.1, weight_decay=decay).step()
+        shrunk.append(p.detach())
+    pull = shrunk[0] - shrunk[1]
+    print(f"{kind.__name__:6} the pull of the decay:", [f"{v:.4f}" for v in pull.tolist()])
+    assert (pull > 5e-3).all() == (kind is torch.optim.AdamW)
+
+# %% [markdown]
+# With AdamW the decay is the learning rate times the decay times the weight, for all three alike. With Adam, in this
+# first step, it has vanished: gradient and decay point the same way, and only the sign of their sum is left.
+#
+# > **Common mistake.** Averaging the accuracies of batches when the last batch is smaller.
+
+# %%
+correct = torch.cat([torch.ones(256), torch.zeros(4)])  # 260 pictures, the last four wrong
+batch_means = torch.stack([part.mean() for part in correct.split(256)])
+print(f"accuracy {correct.mean():.1%}, mean of the batches {batch_means.mean():.1%}")
+assert batch_means.mean() < correct.mean() - 0.4
+
+# %% [markdown]
+# Count what is right and what there is, and divide once. `evaluate` in the package does that.
+
+# %% [markdown] anchor="check-yourself"
+# ## Check yourself
+#
+# You try 50 recipes and keep the one with the best validation accuracy, 91.0 %. The test says 90.1 %. A colleague
+# suggests the recipe in second place, which may do better on the test. What do you answer?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# That the test pictures would then be choosing, and the number would no longer mean anything. Report 90.1 %. That it
+# is lower than 91.0 % was to be expected: the validation accuracy of a winner is partly luck.
+#
+# </details>
+#
+# The training loss of a classifier with 100 classes starts at 9.2. What do you do before anything else?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Stop. Even odds cost $\ln 100 \approx 4.6$, so the untrained model is confident, and wrong. Look at the scale of the
+# head's weights, and at what is passed to the loss.
+#
+# </details>
+#
+# One batch can be learned by heart, the training loss of the real run falls nicely, and validation stays at chance.
+# Name two explanations and an experiment that tells them apart.
+#
+# <details>
+# <summary>Answer</summary>
+#
+# The training labels may not belong to their pictures, or the validation pictures are treated otherwise than the
+# training pictures (not normalised, classes in another order). Evaluate on clean *training* pictures with the code for
+# validation. If that is bad as well, validation is treated otherwise. If it is good, the model has learned by heart:
+# look at twenty training pictures with their labels. (Too few pictures is a third explanation. The second column came close.)
+#
+# </details>
+#
+# Training accuracy is 72 % and validation accuracy 85 %. A friend says that this is impossible. Is it?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# No. The first may be measured on augmented and mixed pictures, with dropout or stochastic depth on, and averaged over
+# an epoch; the second on clean pictures with all of the model, or with an average of its weights. To speak of
+# overfitting, measure both in the same way.
+#
+# </details>
+#
+# You find the same photograph in the training and in the validation set, a few hundred times. Whom does it hurt?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Everyone who believes the validation accuracy. A model that learns by heart looks good there. The choice of the best
+# epoch leans towards overfitting, too. Sets must be split by photograph, or by whatever the photographs share: the
+# same patient, the same film.
+#
+# </details>
+
+# %% [markdown] anchor="exercises"
+# ## Exercises
+#
+# **1. How many pictures for validation?** A thousand guessers reached far above chance on 200 pictures. How many
+# pictures keep the best of a thousand guessers below 12 %?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# An accuracy around $p$ on $n$ pictures has standard deviation $\sqrt{p(1-p)/n}$. The best of a thousand lies a bit
+# over three of those above the mean.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import math
+# import torch
+#
+# n = math.ceil(0.1 * 0.9 * (3.3 / 0.02) ** 2)  # 3.3 deviations are to be 2 %
+# g = torch.Generator().manual_seed(0)
+# best = {}
+# for count in (200, n):
+#     accuracy = torch.stack(
+#         [(torch.randint(10, (count,), generator=g) == 0).float().mean() for _ in range(1000)]
+#     )
+#     best[count] = accuracy.max().item()
+# assert 2000 < n < 3000
+# assert best[200] > 0.14 and best[n] < 0.125
+# ```
+#
+# The error shrinks with the root of the number: to halve it, take four times as many. The 5,000 pictures that we keep
+# back from CIFAR-10 allow for a good many comparisons.
+#
+# </details>
+#
+# **2. A large batch in small memory.** Your memory holds 16 pictures, and the recipe says 64. Show that four backward
+# passes can give the gradient of the whole batch. What must be done to the loss?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `backward` adds, which was a nuisance above. Here it is what you want. The loss of a batch is a mean.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+# from vit import create_model
+#
+# torch.manual_seed(0)
+# model = create_model("vit_nano_4", depth=2)
+# x, y = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
+#
+# F.cross_entropy(model(x), y).backward()
+# whole = [p.grad.clone() for p in model.parameters()]
+# model.zero_grad()
+# for part, labels in zip(x.split(16), y.split(16), strict=True):
+#     (F.cross_entropy(model(part), labels) / 4).backward()
+# for p, g in zip(model.parameters(), whole, strict=True):
+#     torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-5)
+# ```
+#
+# A quarter of each loss, because four means are added. In the recipe this is `accumulate`. It works because nothing in
+# a ViT mixes the pictures of a batch; with batch normalisation it would not.
+#
+# </details>
+#
+# **3. A moving average of weights.** Build the EMA: after each step, $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,
+# \theta$. How much of it is still the random start after 100 steps with $d = 0.99$, and why does `Trainer` begin with
+# a smaller $d$?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Follow the weight of the start through the recursion: each step multiplies it by $d$. `Trainer` uses
+# $\min(d, (1 + t) / (10 + t))$ at step $t$.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import math
+# import torch
+#
+# d, steps = 0.99, 100
+# start, later = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])  # so that the shares can be read off
+# plain, ours = start.clone(), start.clone()
+# for t in range(1, steps + 1):
+#     plain = d * plain + (1 - d) * later
+#     now = min(d, (1 + t) / (10 + t))
+#     ours.lerp_(later, 1 - now)
+# assert math.isclose(plain[0].item(), d**steps, rel_tol=1e-3)
+# assert plain[0] > 0.3  # more than a third of it has never been trained
+# assert ours[0] < 1e-6
+# ```
+#
+# </details>
+#
+# **4. Shorten a gradient.** Write `clip_grad_norm_` yourself. What happens to the gradients' directions, and to the
+# ratio of two of them?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# One norm for all parameters together, and one factor, which is never larger than 1.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from torch import nn
+#
+#
+# def clip(parameters, limit):
+#     norm = torch.stack([p.grad.square().sum() for p in parameters]).sum().sqrt()
+#     for p in parameters:
+#         p.grad.mul_((limit / norm).clamp(max=1.0))
+#     return norm
+#
+#
+# torch.manual_seed(0)
+# mine = [nn.Parameter(torch.zeros(3, 4)), nn.Parameter(torch.zeros(5))]
+# for p in mine:
+#     p.grad = 10 * torch.randn_like(p)
+# theirs = [nn.Parameter(p.detach().clone()) for p in mine]
+# for p, q in zip(mine, theirs, strict=True):
+#     q.grad = p.grad.clone()
+# assert torch.isclose(clip(mine, 1.0), nn.utils.clip_grad_norm_(theirs, 1.0))
+# for p, q in zip(mine, theirs, strict=True):
+#     torch.testing.assert_close(p.grad, q.grad)
+# assert clip(mine, 1.0) < 1.001  # short enough now: left as it is
+# ```
+#
+# Directions and ratios stay. Clipping every component by itself would change both. For Adam, which divides by the
+# gradient's usual size anyway, clipping matters where one batch is not like the others.
+#
+# </details>
+
+# %% [markdown] anchor="key-points"
+# ## Key points
+#
+# Training pictures change the weights, validation pictures choose, test pictures are looked at once; the best of many
+# validation scores is too good. Augmentation must leave the class as it is, and only you can know whether it does.
+# Before the first step the loss is $\ln K$. One batch must be learned by heart in seconds, which finds broken gradients
+# but not wrong labels. AdamW moves every weight by about a learning rate, whatever its gradient, and its decay belongs
+# outside of the fraction and on matrices only. The learning rate rises first and then falls. Curves say that something
+# is wrong and seldom what, and training and validation can be compared only where they are measured alike. A run whose
+# random choices depend on seed and step, and whose files are renamed into place, can be killed at any time. A ViT must
+# learn from pictures what a convolution has built in. Using the trained model is the subject of lesson 7.
+
+# %% [markdown] anchor="references"
+# ## References
+#
+# Alexey Dosovitskiy et al., [An Image is Worth 16x16 Words: Transformers for Image Recognition at
+# Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 1, 3.1 and 4.1, appendix B.1. Diederik Kingma and Jimmy
+# Ba, [Adam: A Method for Stochastic Optimization](https://arxiv.org/abs/1412.6980), ICLR 2015. Ilya Loshchilov and
+# Frank Hutter, [Decoupled Weight Decay Regularization](https://arxiv.org/abs/1711.05101), ICLR 2019; the cosine is from
+# their [SGDR](https://arxiv.org/abs/1608.03983), ICLR 2017. Ekin Cubuk et al.,
+# [RandAugment](https://arxiv.org/abs/1909.13719), 2020. Hongyi Zhang et al., [mixup: Beyond Empirical Risk
+# Minimization](https://arxiv.org/abs/1710.09412), ICLR 2018. Sangdoo Yun et al.,
+# [CutMix](https://arxiv.org/abs/1905.04899), ICCV 2019. Christian Szegedy et al., [Rethinking the Inception Architecture
+# for Computer Vision](https://arxiv.org/abs/1512.00567), CVPR 2016, section 7: label smoothing. Chiyuan Zhang et al.,
+# [Understanding deep learning requires rethinking generalization](https://arxiv.org/abs/1611.03530), ICLR 2017: random
+# labels. Seung Hoon Lee et al., [Vision Transformer for Small-Size Datasets](https://arxiv.org/abs/2112.13492), 2021. Andreas Steiner et al., [How to train your ViT?](https://arxiv.org/abs/2106.10270), TMLR 2022. Alex Krizhevsky,
+# [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf),
+# 2009: CIFAR-10.
