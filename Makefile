@@ -54,7 +54,7 @@ notebooks: $(EXECUTED) ## execute the lessons that are stale, through nbmake
 # Executed aside and moved when it has succeeded, so that a failure never leaves a copy that looks fresh.
 # A new environment makes them all stale, or the page would show what another torch printed.
 $(BUILD)/lessons/%.ipynb: $(NOTEBOOKS)/%.ipynb $(PACKAGE) $(READY)
-	$(call say,executing lesson $* (seconds to a minute))
+	$(call say,executing lesson $* (seconds to three minutes))
 	@mkdir -p $(BUILD)/lessons $(BUILD)/running
 	@cp $< $(BUILD)/running/$*.ipynb
 	@$(BIN)/pytest -q -p no:cacheprovider -o addopts= --no-header --nbmake --nbmake-timeout=900 --overwrite $(BUILD)/running/$*.ipynb

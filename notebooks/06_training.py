@@ -731,6 +731,9 @@ print(f"validation {receipt['best']['val_accuracy']:.2%}, test {p:.2%} ± {math.
 assert math.isclose(max(row["val_accuracy"] for row in rows), receipt["best"]["val_accuracy"], abs_tol=1e-5)
 
 # %% [markdown]
+# If fewer epochs are printed than were planned, the run was stopped before its end, and tested as it was then:
+# `vit train --resume FOLDER --finish` does that. What the rest would have brought, we do not know.
+#
 # The ± is the standard deviation that the choice of test pictures alone would cause, $\sqrt{p(1-p)/n}$. It is the
 # least uncertainty there is. Another seed would add its own, and this was one run with one seed.
 #
