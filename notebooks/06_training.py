@@ -686,7 +686,7 @@ plt.show()
 # Dashed lines are even odds. *2,400 pictures* is what one hopes for: both curves improve, and validation a little
 # less.
 #
-# *200 pictures* is **overfitting**. Training becomes perfect, and for validation the loss turns round and rises, higher
+# *200 pictures* is **overfitting**. Training becomes nearly perfect, and for validation the loss turns round and rises, higher
 # than it began. The accuracy hardly falls meanwhile. So the model is not wrong more often. It is wrong with more and
 # more confidence, because it has learned these pictures and not the outlines. More pictures help, or augmentation.
 # Stopping early saves at least the best epoch.
