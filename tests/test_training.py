@@ -20,6 +20,7 @@ from PIL import Image
 from vit.augment import Augment, hashed, reseed
 from vit.checkpoint import BEST, LAST, PREVIOUS, read_checkpoint, read_last, read_weights, write_atomic
 from vit.config import get_config
+from vit.convnet import ConvNet, ConvNetConfig
 from vit.data import Dataset, load_data
 from vit.images import FileImages, MemoryImages, Preprocessing
 from vit.model import VisionTransformer
@@ -322,8 +323,56 @@ def test_interrupted_and_resumed_is_uninterrupted(uninterrupted, data, tmp_path,
     last, whole = (read_checkpoint(folder / LAST)["trainer"] for folder in (tmp_path, uninterrupted[0]))
     for part in ("model", "average"):
         assert_same(last[part], whole[part])
-    for i, state in whole["optimizer"]["state"].items():
-        assert_same(last["optimizer"]["state"][i], state)
+    for mine, theirs in zip(last["optimizers"], whole["optimizers"], strict=True):
+        for i, state in theirs["state"].items():
+            assert_same(mine["state"][i], state)
+
+
+def test_muon_trains_the_matrices_of_the_blocks_and_resumes(data, tmp_path, monkeypatch):
+    recipe = tiny(optimizer="muon")
+    trainer = Trainer(recipe, data)
+    adamw, muon = ([id(p) for g in o.param_groups for p in g["params"]] for o in trainer.optimizers)
+    named = {name: id(p) for name, p in trainer.model.named_parameters()}
+    assert set(muon) == {
+        named[n] for n in named if n.startswith("blocks") and n.endswith(".weight") and "norm" not in n
+    }
+    assert sorted(adamw + muon) == sorted(named.values())
+    trainer.train_step()
+    assert {g["lr"] for o in trainer.optimizers for g in o.param_groups} == {recipe.lr_at(1 / trainer.total)}
+
+    train(recipe, tmp_path / "whole", data=data, device="cpu", quiet=True)
+    stepped, stop = Trainer.train_step, StopAt(9, signal.SIGTERM)
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
+    train(recipe, tmp_path / "cut", data=data, device="cpu", quiet=True)
+    monkeypatch.setattr(Trainer, "train_step", stepped)
+    assert train(recipe, tmp_path / "cut", data=data, device="cpu", resume=True, quiet=True)["finished"]
+    assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    last, whole = (read_checkpoint(tmp_path / f / LAST)["trainer"]["optimizers"][1] for f in ("cut", "whole"))
+    for i, state in whole["state"].items():
+        assert_same(last["state"][i], state)
+
+
+def test_muon_needs_linear_layers(data):
+    config = ConvNetConfig(img_size=16, width=4, depths=(1,), num_classes=10)
+    with pytest.raises(ValueError, match=r"linear layers.*ConvNet"):
+        Trainer(tiny(optimizer="muon"), data, model=ConvNet(config))
+
+
+def test_muon_makes_updates_with_nearly_equal_singular_values():
+    data, spread = load_data("shapes", 16, 64), {}
+    options = {"embed_dim": 32, "depth": 1, "num_heads": 2}
+    for name in ("adamw", "muon"):
+        recipe = get_recipe(
+            "shapes", img_size=16, optimizer=name, weight_decay=0.0, warmup=0.0, model_options=options
+        )
+        trainer = Trainer(recipe, data)
+        weight = trainer.model.blocks[0].mlp.fc1.weight
+        before = weight.detach().clone()
+        trainer.train_step()
+        values = torch.linalg.svdvals(weight.detach() - before)
+        spread[name] = float(values.max() / values.median())
+    assert spread["muon"] < 2.5
+    assert spread["adamw"] > 4
 
 
 def test_max_minutes_saves_and_stops(data, tmp_path):

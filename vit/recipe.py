@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -28,6 +29,7 @@ class Recipe:
     epochs: int = 10  # passes over the training images
     batch_size: int = 128  # images per optimiser step, over all processes together
     accumulate: int = 1  # parts that a batch is cut into; each is mixed by itself
+    optimizer: str = "adamw"  # or "muon": Muon for the matrices of the blocks, AdamW for the rest
     lr: float = 1e-3  # peak learning rate
     min_lr: float = 1e-5  # where the cosine ends
     warmup: float = 0.05  # part of all steps during which the learning rate rises
@@ -58,6 +60,8 @@ class Recipe:
             value = getattr(self, f.name)
             if isinstance(f.default, int | float) and not isinstance(value, int | float):
                 raise ValueError(f"{f.name} must be a number, got {value!r}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"expected optimizer to be adamw or muon, got {self.optimizer!r}")
         for name in ("img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -156,19 +160,39 @@ def get_recipe(name: str, **overrides: Any) -> Recipe:
     return Recipe(**{**base, **overrides, "model_options": options})
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of the linear layers inside the blocks: what Muon trains (Jordan et al., 2024).
+
+    Raises:
+        ValueError: if there are none, as in a convolutional network.
+    """
+    named = model.blocks.named_parameters()
+    matrices = [p for name, p in named if p.requires_grad and name.endswith(".weight") and p.ndim == 2]
+    if not matrices:
+        raise ValueError(f"expected linear layers in blocks for Muon, got a {type(model).__name__} without")
+    return matrices
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, apart: Sequence[nn.Parameter] = ()
+) -> list[dict[str, Any]]:
     """Every parameter of `model` in one of two groups: matrices, which decay, and the rest, which does not.
 
     Matrices are the weights of linear layers and of the patch projection. Biases and norms set an offset or a
     scale, and positions and the class token are values, not maps: there is nothing to keep small.
+
+    Args:
+        apart: parameters to leave out: another optimiser has them.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    others = {id(p) for p in apart}
     decays = {name for name, p in named.items() if name.endswith(".weight") and p.ndim >= 2}
+    kept = {name: p for name, p in named.items() if id(p) not in others}
     groups = [
-        {"params": [p for name, p in named.items() if name in decays], "weight_decay": weight_decay},
-        {"params": [p for name, p in named.items() if name not in decays], "weight_decay": 0.0},
+        {"params": [p for name, p in kept.items() if name in decays], "weight_decay": weight_decay},
+        {"params": [p for name, p in kept.items() if name not in decays], "weight_decay": 0.0},
     ]
-    grouped = [id(p) for group in groups for p in group["params"]]
+    grouped = [id(p) for group in groups for p in group["params"]] + list(others)
     assert len(grouped) == len(set(grouped)) == len({id(p) for p in named.values()}), (
         "a parameter is lost or twice"
     )

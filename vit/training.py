@@ -24,7 +24,7 @@ from vit.data import Dataset
 from vit.images import FileImages, Images, Preprocessing
 from vit.model import VisionTransformer, create_model
 from vit.positions import interpolate_positions
-from vit.recipe import Recipe, parameter_groups
+from vit.recipe import Recipe, hidden_matrices, parameter_groups
 
 
 def bf16_pays(device: torch.device) -> bool:
@@ -121,11 +121,18 @@ class Trainer:
             )
         self.model = model.to(self.device).train()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False) if recipe.ema else None
-        groups = parameter_groups(self.model, recipe.weight_decay)
+        matrices = hidden_matrices(self.model) if recipe.optimizer == "muon" else []
+        groups = parameter_groups(self.model, recipe.weight_decay, apart=matrices)
         # fused: one pass over each parameter. The second beta is below PyTorch's 0.999, as is usual for ViTs:
         # the variance estimate then follows the warm-up instead of lagging behind it.
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=fused)
+        self.optimizers: list[torch.optim.Optimizer] = [self.optimizer]
+        if (
+            matrices
+        ):  # each update is scaled to the size of AdamW's, so that one rate and one decay serve both
+            options = {"weight_decay": recipe.weight_decay, "adjust_lr_fn": "match_rms_adamw"}
+            self.optimizers.append(torch.optim.Muon(matrices, lr=recipe.lr, **options))
         self.step = 0
         self.totals = torch.zeros(
             3, device=self.device
@@ -189,7 +196,7 @@ class Trainer:
         size = r.size_at(progress)
         if self.model.config.img_size != (size, size):
             self.set_size(size)
-        for group in self.optimizer.param_groups:
+        for group in [g for optimizer in self.optimizers for g in optimizer.param_groups]:
             group["lr"] = r.lr_at((self.step + 1) / self.total)
         mine = self._next()
         for i, (pixels, labels) in enumerate(mine):
@@ -209,8 +216,9 @@ class Trainer:
                 correct = (logits.argmax(1) == right).sum()
                 self.totals += torch.stack([loss * len(labels), correct, correct.new_tensor(len(labels))])
         nn.utils.clip_grad_norm_(self.model.parameters(), r.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.average is not None:
             # Early on the average must not remember the random start: it covers a tenth of the steps so far.
@@ -273,7 +281,7 @@ class Trainer:
             "img_size": self.model.config.img_size[0],
             "model": self.model.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "totals": self.totals,
         }
 
@@ -284,6 +292,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.totals.copy_(state["totals"])
         self.step = state["step"]
