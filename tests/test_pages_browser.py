@@ -149,6 +149,36 @@ def test_side_by_side(browser, address):
     context.close()
 
 
+def test_a_film_has_a_slider(browser, address):
+    """A sheet of frames shows one of them, chosen by keyboard. Without JavaScript it stands as it is."""
+    url = next(page for page in pages() if "09_what_it_learns" in page)
+    context = browser.new_context(viewport=NARROW)
+    tab = context.new_page()
+    tab.goto(address + url)
+    frames = tab.locator("figure[data-frames]").get_attribute("data-frames").split(", ")
+    slider = tab.locator(".film input")
+    assert slider.get_attribute("aria-label")
+    slider.focus()
+    where = """() => {
+        const box = (name) => document.querySelector(`.film ${name}`).getBoundingClientRect()
+        const sheet = box('img'), hole = box('a')
+        return [(hole.left - sheet.left) / hole.width, (hole.top - sheet.top) / hole.height]
+    }"""
+    for key, n, place in (("Home", 0, [0, 0]), ("ArrowRight", 1, [1, 0]), ("ArrowRight", 2, [0, 1])):
+        tab.keyboard.press(key)
+        assert slider.get_attribute("aria-valuetext") == tab.locator(".film span").inner_text() == frames[n]
+        assert tab.evaluate(where) == pytest.approx(place, abs=0.02)
+    context.close()
+
+    context = browser.new_context(viewport=NARROW, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(address + url)
+    assert tab.locator(".film").count() == 0
+    box = tab.locator("figure[data-frames] img").bounding_box()
+    assert box["height"] > 2 * box["width"]  # all frames
+    context.close()
+
+
 def test_search_finds(browser, address):
     context = browser.new_context(viewport=WIDE)
     tab = context.new_page()

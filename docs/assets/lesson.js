@@ -42,3 +42,34 @@ for (const link of document.querySelectorAll("a.enlarge")) {
     dialog.showModal()
   })
 }
+
+// A sheet of equal frames becomes a film: one frame at a time, chosen with a slider. Nothing moves by itself.
+for (const figure of document.querySelectorAll("figure[data-frames]")) {
+  const frames = figure.dataset.frames.split(", ")
+  const columns = Number(figure.dataset.columns)
+  const rows = Math.ceil(frames.length / columns)
+  const image = figure.querySelector("img")
+  const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: frames.length - 1 })
+  const label = document.createElement("span")
+  slider.setAttribute("aria-label", figure.dataset.label)
+
+  function choose() {
+    const n = Number(slider.value)
+    figure.style.setProperty("--x", -(n % columns) / columns)
+    figure.style.setProperty("--y", -Math.floor(n / columns) / rows)
+    label.textContent = frames[n]
+    slider.setAttribute("aria-valuetext", frames[n])
+  }
+
+  figure.style.setProperty("--columns", columns)
+  figure.style.setProperty("--frame", `${image.getAttribute("width") / columns} / ${image.getAttribute("height") / rows}`)
+  figure.classList.add("film")
+  image.className = "sheet" // enlarged, it scrolls
+  image.loading = "eager"
+  slider.value = slider.max
+  slider.addEventListener("input", choose)
+  const controls = document.createElement("div")
+  controls.append(slider, label)
+  figure.append(controls)
+  choose()
+}

@@ -77,7 +77,8 @@ def on_page_markdown(markdown, page, config, files):
             if "image/png" in o.get("data", {})
         )
         files.append(File.generated(config, f"lessons/{name}/figure-{match[1]}.png", content=png))
-        return figure(f"figure-{match[1]}.png", cell["metadata"].get("alt", ""), png)
+        html = figure(f"figure-{match[1]}.png", cell["metadata"].get("alt", ""), png)
+        return film(html, cell, config) if "film" in cell["metadata"].get("tags", []) else html
 
     # What the template wrote is escaped (it says why); what follows it is nbconvert's CSS for its own HTML.
     markdown = unescape(markdown.partition("<style>")[0])
@@ -109,6 +110,22 @@ def figure(name, alt, png):
     return (
         f'<figure><a href="{name}" class="enlarge"><img src="{name}" alt="{escape(alt)}" '
         f'width="{width}" height="{height}" loading="lazy"></a></figure>'
+    )
+
+
+def film(html, cell, config):
+    """Tell the page that a figure is a sheet of equal frames: with JavaScript it shows one, and a slider.
+
+    The cell is tagged `film` and prints how many frames are side by side and what each is called.
+    """
+    text = "".join(output.get("text", "") for output in cell["outputs"])
+    found = re.search(r"^film, (\d+) to a row: (.+)$", text, re.MULTILINE)
+    if found is None:
+        log.warning("a film does not print `film, N to a row: name, name ...`: %r", cell["source"][:60])
+        return html
+    data = {"columns": found[1], "frames": found[2], "label": config.extra["words"]["film"]}
+    return html.replace(
+        "<figure", "<figure " + " ".join(f'data-{k}="{escape(v)}"' for k, v in data.items()), 1
     )
 
 
