@@ -1,0 +1,1076 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: alt,anchor,tags
+#     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lesson:
+#     number: 8
+#     prerequisites: Lessons 2, 5 and 6
+# ---
+
+# %% [markdown]
+# # Other resolutions and other tasks
+#
+# The model was trained on small pictures of ten classes. Now the pictures are larger, or the question is another one.
+# Must you begin again?
+#
+# Mostly not, and that is why people share weights at all. But what you keep, what you replace and what you freeze are
+# decisions, and each of them can go wrong without an error. So we make each decision in several ways, the wrong ones
+# included, and measure.
+#
+# After it you can say what a larger picture changes in a model and what it costs, resize a position table and
+# recognise one that was resized wrongly, put a new head on old features, choose between a linear probe, fine-tuning
+# and a fresh start, and count the bytes that freezing saves.
+
+# %%
+# No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
+import copy
+import inspect
+import math
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from vit import create_model
+from vit.analysis import position_similarity
+from vit.config import get_config
+from vit.cost import count_macs
+from vit.data import Dataset, photograph
+from vit.images import MemoryImages
+from vit.inference import load_classifier
+from vit.model import VisionTransformer
+from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, bare, draw_image, draw_patch_grid, use_style
+from vit.positions import interpolate_positions
+from vit.recipe import Recipe
+from vit.shapes import CLASSES, draw
+from vit.training import Trainer, evaluate
+
+torch.manual_seed(0)
+use_style()
+
+# %% [markdown] anchor="what-changes"
+# ## What a larger picture changes
+#
+# Take ViT-B/16 at 224 pixels and at 640, on the device `meta`, where tensors have a shape and no contents. Which of
+# its tensors differ?
+
+# %%
+with torch.device("meta"):
+    small, large = create_model("vit_b_16"), create_model("vit_b_16", img_size=640)
+pairs = list(zip(small.named_parameters(), large.parameters(), strict=True))
+differ = [(name, tuple(p.shape), tuple(q.shape)) for (name, p), q in pairs if p.shape != q.shape]
+print(f"{len(pairs)} tensors, {len(differ)} of another shape:", *differ)
+assert [name for name, *_ in differ] == ["pos_embed"]
+
+# %% [markdown]
+# One. The patch projection sees a patch, the norms and MLPs see a token, and attention compares any number of tokens
+# with the same three matrices. Only the table of positions has a row for every place.
+#
+# > **The paper.** “When feeding images of higher resolution, we keep the patch size the same, which results in a larger
+# > effective sequence length. The Vision Transformer can handle arbitrary sequence lengths (up to memory constraints),
+# > however, the pre-trained position embeddings may no longer be meaningful.” (section 3.2)
+#
+# So it *runs* at any size. What does it cost? From 224 to 640 pixels there are as many times more patches as there
+# are more pixels. Most of the work is done token by token. The table of who looks at whom has two tokens in every
+# entry. (We leave the class token out, so that the factors are exact.)
+
+# %%
+configs = [get_config("vit_b_16", img_size=side, pool="mean") for side in (224, 640)]
+N, N_large = (c.num_patches for c in configs)
+costs = [count_macs(c) for c in configs]
+print(f"patches: {N} -> {N_large:,}, times {N_large / N:.1f}")
+for part, before in costs[0].items():
+    after = costs[1][part]
+    print(f"{part:12} {before / 1e9:7.3f} -> {after / 1e9:7.3f} billion MACs, times {after / before:.1f}")
+totals = [sum(cost.values()) for cost in costs]
+print(
+    f"{'all':12} {totals[0] / 1e9:7.3f} -> {totals[1] / 1e9:7.3f} billion MACs, times {totals[1] / totals[0]:.1f}"
+)
+tables = [4 * c.depth * c.num_heads * c.num_patches**2 for c in configs]  # bytes, as 32-bit floats
+print(f"all N x N tables of one picture: {tables[0] / 2**20:.0f} -> {tables[1] / 2**20:,.0f} MiB")
+assert costs[1]["attn.scores"] / costs[0]["attn.scores"] == (N_large / N) ** 2
+assert costs[1]["mlp"] / costs[0]["mlp"] == N_large / N
+
+# %% alt="Left and middle: the cat under a grid of 14 by 14 patches and under a much finer grid of 40 by 40. Right: horizontal bars of the multiplications at 224 and at 640 pixels, for the matrices and for the N by N tables. At 224 the tables are a sliver; at 640 they are about a quarter of a bar that is ten times as long."
+figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.2), width_ratios=[1, 1, 1.25])
+draw_patch_grid(axes[0], photograph("chelsea", 224), 16, title=f"224 pixels, {N} patches")
+draw_image(axes[1], photograph("chelsea", 640), f"640 pixels, {N_large:,} patches")
+for edge in range(0, 641, 16):
+    axes[1].axvline(edge - 0.5, color="white", linewidth=0.3)
+    axes[1].axhline(edge - 0.5, color="white", linewidth=0.3)
+of_tables = [(cost["attn.scores"] + cost["attn.values"]) / 1e9 for cost in costs]
+of_matrices = [total / 1e9 - t for total, t in zip(totals, of_tables, strict=True)]
+axes[2].barh([0, 1], of_matrices, height=0.5, label="matrices")
+axes[2].barh([0, 1], of_tables, left=of_matrices, height=0.5, color=ACCENT, label="N×N tables")
+axes[2].set_yticks([0, 1], [224, 640])
+axes[2].set(xlabel="billion MACs per picture", ylim=(-0.5, 2.1))
+axes[2].tick_params(axis="y", length=0)
+axes[2].legend(loc="upper right", ncols=2, fontsize=7.5, columnspacing=1, handlelength=1.2)
+plt.show()
+
+# %% [markdown]
+# The tables grow with the square of everything else. Yet they started so small that they do not rule the total
+# ([lesson 5](05_model.ipynb#larger-images) has the whole curve). Their memory is another matter, unless a fused kernel
+# never writes them down ([lesson 3](03_attention.ipynb#two-paths)).
+
+# %% [markdown] anchor="train-low"
+# ## A model to enlarge
+#
+# To see what happens to the answers we need a trained model with *learned* positions. We make one while this page is
+# being made. To have it in seconds we take only the silhouettes of our drawn shapes: one channel, white on black. The
+# pictures have 24 pixels a side, the patches 4, the grid is 6 × 6, and there is a class token. Later we shall show the
+# model the same scenes at 48 pixels, drawn anew with finer detail.
+
+# %%
+LOW, HIGH, P = 24, 48, 4
+options = {"embed_dim": 64, "depth": 3, "num_heads": 4, "in_chans": 1, "pool": "cls", "pos_embed": "learned"}
+plain = {"flip": False, "pad": 0.0, "bf16": False}  # (1)!
+
+
+def silhouettes(size, start, count):
+    """What the shapes of these pictures cover, `(M, 1, S, S)` bytes, and which shapes they are."""
+    index = torch.arange(start, start + count)
+    masks = torch.cat([draw(part, size)[2] for part in index.split(500)])  # (M, S, S)
+    return MemoryImages((255 * masks[:, None]).round().byte(), index % len(CLASSES))
+
+
+def shadows(size, count):
+    return Dataset("silhouettes", CLASSES, silhouettes(size, 10_000, count), silhouettes(size, 0, 400), None)
+
+
+def learn(trainer):
+    """Train to the end. Returns the model, and now and then (billions of MACs spent, validation accuracy)."""
+    each, curve = sum(count_macs(trainer.model.config).values()) / 1e9, []
+    while trainer.step < trainer.total:
+        trainer.train_step()
+        if trainer.step % (trainer.total // 5) == 0:
+            accuracy = evaluate(trainer.model, trainer.val_images, trainer.preprocessing)["accuracy"]
+            curve.append((trainer.step * trainer.batch * each, accuracy))
+    return trainer.finished_model(), curve
+
+
+low = shadows(LOW, 8000)
+recipe = Recipe(img_size=LOW, epochs=6, batch_size=64, lr=3e-3, model_options=options, **plain)
+model, low_curve = learn(Trainer(recipe, low))
+preprocessing = low.preprocessing(LOW)
+grid, D = model.config.grid_size, model.config.embed_dim
+print(f"{sum(p.numel() for p in model.parameters()):,} parameters, positions {tuple(model.pos_embed.shape)}")
+print(f"{len(low.train):,} pictures, {recipe.epochs} times; validation accuracy {low_curve[-1][1]:.1%}")
+assert low_curve[-1][1] > 0.65
+
+# %% [markdown]
+# 1. Plain 32-bit arithmetic, so that every processor gets much the same model.
+
+# %% [markdown] anchor="resize"
+# ## The table, resized by hand
+#
+# At 48 pixels the grid is 12 × 12. [Lesson 2](02_positions.ipynb#other-grid) left the resizing to `F.interpolate`. What
+# does that do?
+#
+# > **The paper.** “We therefore perform 2D interpolation of the pre-trained position embeddings, according to their
+# > location in the original image.” (section 3.2)
+#
+# *According to their location* is the point. Lay the new patches over the old ones. The centre of new patch $i$ lies
+# at $(i + \tfrac12)\,\frac{6}{12} - \tfrac12$, counted in old patches: a quarter of a patch left or right of an old
+# centre. *Linear* interpolation mixes the two nearest old rows, three quarters of one and one quarter of the other.
+# *Cubic* interpolation asks four, and gives the outer two a small negative weight, so that peaks are not flattened
+# (Keys, 1981).
+
+
+# %%
+def linear(x):
+    return (1 - x.abs()).clamp(min=0)
+
+
+def cubic(x):
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x**2 + 1  # for x < 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2  # for 1 < x < 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def mixing(old, new, kernel):
+    """How much of each old place is in each new one, `(new, old)`."""
+    centre = (torch.arange(new) + 0.5) * old / new - 0.5  # (new,)
+    weights = kernel((centre[:, None] - torch.arange(old)) / max(old / new, 1))  # (1)!
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+print("new place 4 of 12 is made of old places 0 to 5 by")
+for kernel in (linear, cubic):
+    print(f"  {kernel.__name__:7}", "  ".join(f"{w:7.4f}" for w in mixing(6, 12, kernel)[4].tolist()))
+
+# %% [markdown]
+# 1. When the new grid is *smaller*, the kernel is stretched, so that every old row is heard. That is what
+#    `antialias=True` means.
+
+# %% [markdown]
+# Rows and columns are treated alike and one after the other. So the new table is the old one with a matrix on either
+# side, for each of its $D$ components. The class token's row has no place in the picture. It is set aside and put
+# back.
+
+
+# %%
+def resize(table, new, kernel=cubic):
+    """A table `(1, 1 + gh·gw, D)` of the model's grid for a grid `new`."""
+    gh, gw = grid
+    image = table[0, 1:].reshape(gh, gw, -1)  # (gh, gw, D)
+    rows, columns = mixing(gh, new[0], kernel), mixing(gw, new[1], kernel)  # (gh', gh), (gw', gw)
+    image = torch.einsum("ij,kl,jld->ikd", rows, columns, image)  # (gh', gw', D)
+    return torch.cat([table[:, :1], image.reshape(1, -1, table.shape[2])], dim=1)
+
+
+learned = model.pos_embed.detach()
+for new in ((12, 12), (9, 15), (4, 4)):  # larger, not square, smaller
+    assert_close(resize(learned, new), interpolate_positions(learned, grid, new))
+image = learned[:, 1:].mT.unflatten(2, grid)  # (1, D, 6, 6)
+bilinear = F.interpolate(image, size=(12, 12), mode="bilinear").flatten(2).mT  # (1, 144, D)
+assert_close(resize(learned, (12, 12), linear)[:, 1:], bilinear)
+print("by hand = vit.positions.interpolate_positions, for three grids")
+
+# %% alt="Four maps of similarity for one place, marked by a dot. In the 6 by 6 table and in the interpolated 12 by 12 table the brightest region lies around the dot. With the class row taken for a patch it lies two places further right. Resized along the sequence it is a horizontal streak."
+new, (row, column) = (12, 12), (6, 6)
+larger = resize(learned, new)
+shifted = interpolate_positions(learned[:, :-1], grid, new, num_prefix_tokens=0)  # class row and 35 patches
+streaked = F.interpolate(learned[:, 1:].mT, size=144, mode="linear").mT
+unit = F.normalize(larger[0, 1:], dim=1)  # (144, D)
+place = unit[12 * row + column]
+maps = {
+    "6 × 6, learned": position_similarity(learned, grid).tiles[row // 2, column // 2],
+    "interpolated": (unit @ place).reshape(new),
+    "class row as a patch": (F.normalize(shifted[0], dim=1) @ place).reshape(new),
+    "along the sequence": (F.normalize(streaked[0], dim=1) @ place).reshape(new),
+}
+figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.0))
+for ax, (name, values) in zip(axes, maps.items(), strict=True):
+    artist = bare(ax, name).imshow(values, vmin=-0.5, vmax=1)
+    half = len(values) // 2
+    ax.plot(half, half, "o", color="white", markeredgecolor=ACCENT, markersize=4)
+figure.colorbar(artist, ax=axes, shrink=0.85, pad=0.02)
+plt.show()
+found = divmod(maps["class row as a patch"].argmax().item(), 12)
+print(
+    f"row {row}, column {column} of the right table is found at row {found[0]}, column {found[1]} of the third"
+)
+assert found != (row, column)
+assert maps["interpolated"].argmax() == 12 * row + column
+
+# %% [markdown]
+# The first map is the table that our small model has learned, seen from one place: what lies near is alike, more or
+# less, after so short a training. The second keeps this. The other two are the mistakes that one meets most. The
+# class row was not set aside, so that every patch gets the row of its neighbour; and the table was resized along
+# the list, where the end of one line lies next to the beginning of the next.
+#
+# In the package a model does this to itself. That the new table is a new parameter matters later, when an optimiser
+# has the old one in its list.
+
+# %%
+print(inspect.getsource(VisionTransformer.set_input_size))
+
+# %% [markdown] anchor="wrong"
+# ## Seven tables for one model
+#
+# Does it matter to the answers? Our small model will have troubles of another kind at 48 pixels, so we ask the
+# shipped `shapes` model first. It was trained at 32 pixels. Its table is made of sine waves and not learned, but once
+# it is made it is a table like any other. We give the model pictures of 48 pixels, the same scenes drawn finer, and
+# seven tables for 12 × 12 places. All seven have the right shape. None raises an error.
+
+# %%
+shipped = load_classifier("shapes")
+model_32, waves = shipped.model, shipped.model.pos_embed  # (1, 64, 128): no class token
+new, ask = (12, 12), 128
+scenes, truth, _ = draw(torch.arange(ask), HIGH)
+scenes = shipped.preprocessing.normalise(scenes)
+anew = copy.deepcopy(model_32)
+anew.set_input_size(HIGH)  # (1)!
+right = interpolate_positions(waves, model_32.config.grid_size, new, num_prefix_tokens=0)
+tables = {
+    "interpolated": right,
+    "waves computed anew": anew.pos_embed,
+    "resized along the sequence": F.interpolate(waves.mT, size=144, mode="linear").mT,
+    "rows and columns swapped": right.reshape(1, *new, -1).transpose(1, 2).flatten(1, 2),
+    "old rows, over and over": waves.repeat(1, 3, 1)[:, :144],
+    "old rows, then zeros": F.pad(waves, (0, 0, 0, 144 - waves.shape[1])),
+    "no positions at all": torch.zeros_like(right),
+}
+
+
+@torch.no_grad()
+def accuracy(model, x, y):
+    model.eval()
+    logits = torch.cat([model(part) for part in x.split(250)])
+    return (logits.argmax(1) == y).float().mean().item()
+
+
+def with_table(table):
+    other = copy.deepcopy(anew)
+    other.pos_embed = table
+    return other
+
+
+scores = {name: accuracy(with_table(table), scenes, truth) for name, table in tables.items()}
+for name, score in scores.items():
+    print(f"{name:27} {score:6.1%}")
+assert scores["interpolated"] > 0.9
+assert max(score for name, score in scores.items() if name != "interpolated") < 0.65
+assert scores["no positions at all"] < 0.3
+
+# %% [markdown]
+# 1. For a table made of waves, `set_input_size` does not interpolate. It computes the table of the larger grid.
+
+# %% alt="Seven rows, one for each table. On the left three small 12 by 12 similarity maps for three places, the place itself marked; on the right a bar for the accuracy. Interpolated: bright around the place, a bar near 100 percent. Computed anew: bright nearer to the upper left corner, a bar about half as long. Along the sequence: streaks. Swapped: bright at the mirrored place. Over and over: broken stripes. Zeros: empty below. No positions: empty. The last five bars are short, near the dashed line of chance at 10 percent."
+figure = plt.figure(figsize=(WIDTH, 4.6))
+cells = figure.add_gridspec(len(tables), 4, width_ratios=[0.09, 0.09, 0.09, 1])
+bars = figure.add_subplot(cells[:, 3])
+unit = F.normalize(right[0], dim=1)  # (144, D)
+for i, (name, table) in enumerate(tables.items()):
+    maps = (
+        unit @ F.normalize(table[0], dim=1).T
+    )  # (144, 144): what the model was used to, against what it gets
+    for j, (r, c) in enumerate(((2, 2), (5, 8), (10, 4))):
+        ax = bare(figure.add_subplot(cells[i, j]))
+        ax.imshow(maps[12 * r + c].reshape(new), vmin=0.5, vmax=1)
+        ax.plot(c, r, "o", color="white", markeredgecolor=ACCENT, markersize=3.5)
+    bars.barh(i, 100 * scores[name], color=CYCLE[0] if i == 0 else FAINT, height=0.55)
+    bars.text(100 * scores[name] + 1, i, f"{scores[name]:.0%}", va="center", fontsize=8.5)
+bars.axvline(10, color=INK, linewidth=1, linestyle="--")
+bars.set_yticks(range(len(tables)), tables)
+bars.tick_params(axis="y", length=0)
+bars.set(xlim=(0, 108), ylim=(len(tables) - 0.5, -0.5), xlabel="accuracy at 48 pixels, %")
+plt.show()
+
+# %% [markdown]
+# Each small map answers one question. The dot marks a place, and the model is used to a certain row of numbers there,
+# that of the right table. Where in the table at hand are rows like it? With the right table, at the place itself and
+# around it. Swapped, on the other side of the diagonal. Along the sequence, the end of each line runs into the
+# beginning of the next. Among zeros, nowhere.
+#
+# Interpolated, the model is as good as at its own size: nothing was trained, and it has more than twice the patches.
+# Most of the others are near chance. The second row is a surprise. Waves computed anew are a perfect table of
+# positions, and yet more than half of the accuracy is gone. [Lesson 2](02_positions.ipynb#other-grid) asked for the
+# difference, and here it is. Computed anew, one patch to the right is the same step as before. So the middle of the
+# large picture gets the vector that used to mean *near the lower right corner*, and beyond it come vectors that the
+# model has never met. What it has learned is where things lie *in the picture*. Interpolation keeps that.
+#
+# > **Common mistake.** Believing that a formula needs no interpolation. It can be computed for any grid, and the model
+# > has learned its values on one. Our own `set_input_size` computes it anew, which is right before training. After
+# > training, put the stretched table in its place, as `with_table` does.
+
+# %% [markdown] anchor="larger-helps"
+# ## Do larger pictures help?
+#
+# More pixels hold more detail. Here are three silhouettes at 24 pixels, the same enlarged to 48, and drawn at 48.
+
+# %% alt="A star, a heart and a ring, each three times: at 24 pixels with visible steps along the edges, enlarged to 48 with blurred edges, and drawn at 48 with sharp edges."
+high = shadows(HIGH, 5400)
+zoomed = F.interpolate(low.val.images[:10] / 255, (HIGH, HIGH), mode="bicubic", antialias=True).clamp(0, 1)
+figure, axes = plt.subplots(1, 9, figsize=(WIDTH, 1.0))
+for group, k in zip(axes.reshape(3, 3), (7, 8, 1), strict=True):
+    pictures = (low.val.images[k] / 255, zoomed[k], high.val.images[k] / 255)
+    for ax, picture, title in zip(group, pictures, ("24", "24 → 48", "48"), strict=True):
+        draw_image(ax, picture, title)
+plt.show()
+
+# %% [markdown]
+# Enlarging adds pixels and no detail. Only what was *there* in finer form, a photograph in full size for instance,
+# brings any. Does a model that was trained on small pictures make use of it? We ask both models at several sizes, always
+# with interpolated positions, and the shipped one also with waves computed anew.
+
+
+# %%
+def at_size(size):
+    """Our small model for another size of picture, its learned table interpolated."""
+    other = copy.deepcopy(model)
+    other.set_input_size(size)
+    return other
+
+
+sizes, wave_sizes = (16, 20, 24, 28, 32, 40, 48), (16, 24, 32, 40, 48)
+by_size = {"drawn at that size": [], "24 pixels, resized": []}
+for size in sizes:
+    drawn = silhouettes(size, 0, 300)
+    stretched = F.interpolate(low.val.images[:300] / 255, (size, size), mode="bicubic", antialias=True)
+    for name, pictures in zip(by_size, (drawn.images / 255, stretched.clamp(0, 1)), strict=True):
+        by_size[name].append(accuracy(at_size(size), preprocessing.normalise(pictures), drawn.labels))
+by_waves = {"interpolated": [], "computed anew": []}
+for size in wave_sizes:
+    pictures, answers, _ = draw(torch.arange(ask), size)
+    anew.set_input_size(size)
+    tables_here = (interpolate_positions(waves, (8, 8), anew.config.grid_size, 0), anew.pos_embed)
+    for name, table in zip(by_waves, tables_here, strict=True):
+        by_waves[name].append(accuracy(with_table(table), shipped.preprocessing.normalise(pictures), answers))
+own, largest = by_size["drawn at that size"][sizes.index(LOW)], by_size["drawn at that size"][-1]
+print(f"the small model, {LOW} pixels: {own:.1%}; {HIGH} pixels: {largest:.1%}")
+assert largest < own - 0.2
+assert by_waves["interpolated"][-1] > by_waves["computed anew"][-1] + 0.2
+
+# %% alt="Two panels of accuracy over the side of the picture. Left, the small model: both curves peak at 24 pixels, marked by a dotted line, and fall on both sides; at 48 pixels most of it is lost, a little less for the resized pictures. Right, the shipped model: with interpolated positions the curve is nearly flat from 24 to 48 pixels; with positions computed anew it peaks at 32 and falls on both sides."
+figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.6), sharey=True)
+for ax, values, sides, home, title in (
+    (panels[0], by_size, sizes, LOW, "small model, learned positions"),
+    (panels[1], by_waves, wave_sizes, 32, "shipped model, waves"),
+):
+    for (name, line), style in zip(values.items(), ("o-", "s--"), strict=True):
+        ax.plot(sides, [100 * v for v in line], style, label=name, markersize=4.5)
+    ax.axvline(home, color=FAINT, linewidth=1.2, linestyle=":")
+    ax.axhline(10, color=INK, linewidth=1, linestyle="--")
+    ax.set(xlabel="side of the picture, pixels", xticks=sides, ylim=(0, 103), title=title)
+panels[0].legend(loc="upper right", fontsize=7.5)
+panels[1].legend(loc="lower center", bbox_to_anchor=(0.5, 0.1), fontsize=7.5)
+panels[0].set_ylabel("accuracy, %")
+plt.show()
+
+# %% [markdown]
+# Neither profits. The shipped model keeps what it has, and that is the best case. The small one loses nearly all of
+# it, although its positions are interpolated as they should be. Its patches still measure 4 pixels, and what they show
+# has become twice as large: an edge where there used to be a corner, plain white where there was an edge. It has
+# never seen such patches in such numbers. The blurred enlargements are a little easier for it than the sharp drawings.
+#
+# The effect has a name in larger models, too, the train-test resolution discrepancy. It is worst where training shows
+# objects in one size and testing in another:
+#
+# > **Touvron et al. (2019).** “[E]xisting augmentations induce a significant discrepancy between the size of the
+# > objects seen by the classifier at train and test time: in fact, a lower train resolution improves the
+# > classification at test time!” (abstract of the paper at NeurIPS)
+#
+# Why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen textures
+# and clutter of many sizes, it is larger, and it has learned more. We changed all of these at once, so this lesson
+# cannot say which of them it is.
+
+# %% [markdown] anchor="fine-tune-high"
+# ## A few steps at the new size
+#
+# So the small model must be trained again at 48 pixels. From the beginning? We enlarge it and go on for 60 steps. For
+# comparison another model begins at 48 pixels. It gets half as many multiplications as the first has had in both its
+# lives, because more would take too long on this page; so compare the curves where they lie above each other.
+
+# %%
+tune = replace(recipe, img_size=HIGH, epochs=1, batch_size=32, lr=1e-3)
+few = MemoryImages(high.train.images[:1920], high.train.labels[:1920])
+tuned, tuned_curve = learn(Trainer(tune, replace(high, train=few), model=at_size(HIGH)))
+scratch, scratch_curve = learn(Trainer(replace(tune, lr=2e-3), high))
+low_end = low_curve[-1][0]
+print(
+    f"at {LOW} pixels {low_end:.0f}, then at {HIGH} {tuned_curve[-1][0]:.0f} billion MACs: {tuned_curve[-1][1]:.1%}"
+)
+print(f"at {HIGH} pixels from the start, {scratch_curve[-1][0]:.0f} billion MACs: {scratch_curve[-1][1]:.1%}")
+assert tuned_curve[-1][1] > largest + 0.3
+assert tuned_curve[-1][1] > scratch_curve[-1][1] + 0.1
+
+# %% alt="Accuracy over billions of multiplications. A grey curve for training at 24 pixels rises from chance to above 80 percent. Where it ends, a blue curve for the enlarged model starts far below and climbs back steeply to about the same height. An orange curve for training at 48 pixels from the start stays far below the grey one and ends halfway."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.85, 2.8))
+after = [(low_end + macs, score) for macs, score in tuned_curve]
+for name, curve, color in (
+    ("trained at 24, asked at 24", [(0, 0.1), *low_curve], FAINT),
+    ("then trained at 48, asked at 48", [(low_end, largest), *after], CYCLE[0]),
+    ("trained at 48 from the start", [(0, 0.1), *scratch_curve], ACCENT),
+):
+    ax.plot([macs for macs, _ in curve], [100 * score for _, score in curve], ".-", color=color, label=name)
+ax.axhline(10, color=INK, linewidth=1, linestyle="--")
+ax.set(xlabel="billions of MACs in forward passes", ylabel="accuracy, %", ylim=(0, 100))
+ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
+plt.show()
+
+# %% [markdown]
+# A few steps repair most of what enlarging had broken. (A picture at 48 pixels costs about five times one at 24.) Large
+# pictures from the start are a poor bargain here: where their curve ends, small ones had long brought the first model
+# to most of its answers. Much training is needed to learn anything at all, and that goes faster with small pictures. The recipe that made our CIFAR-10 model uses this: its first steps are taken on smaller
+# pictures ([lesson 6](06_training.ipynb#cifar10)).
+#
+# And the gain from detail? After so few steps there is none: the model is no better than it was at 24 pixels. These
+# ten outlines can be told apart at 24 pixels, so there is little to gain. The paper, with photographs, found more:
+#
+# > **The paper.** “It is often beneficial to fine-tune at higher resolution than pre-training”. (section 3.2)
+
+# %% [markdown] anchor="new-head"
+# ## A new head
+#
+# So much for another size. Now another question. The shapes were drawn upright, or nearly so. Suppose that your camera
+# lies on its side. The outlines are the same ten, the pictures are not.
+
+# %% alt="Two rows of ten white silhouettes on black, circle to arrow. Above upright, below the same pictures turned by a quarter: the heart lies on its side and the bar stands upright."
+POOL, FRESH = 1000, 1000  # pictures to learn from, and to judge by
+drawn = silhouettes(LOW, 50_000, POOL + FRESH)
+turned = drawn.images.rot90(1, dims=(2, 3))
+x, y = preprocessing.normalise(turned), drawn.labels  # (2000, 1, 24, 24), (2000,)
+figure, axes = plt.subplots(2, 10, figsize=(WIDTH, 1.75))
+for k, name in enumerate(CLASSES):
+    draw_image(axes[0, k], drawn.images[k] / 255, name).title.set_fontsize(8)
+    draw_image(axes[1, k], turned[k] / 255)
+plt.show()
+upright = accuracy(model, preprocessing.normalise(drawn.images[POOL:]), y[POOL:])
+lying = accuracy(model, x[POOL:], y[POOL:])
+print(f"the model as it is: upright {upright:.1%}, on their side {lying:.1%}")
+assert lying < upright - 0.1
+
+# %% [markdown]
+# The old answers are right about half of the time, since a circle on its side is a circle. For the rest the model
+# needs a new head. Here the classes have the same names as before; in general even their number is another.
+#
+# > **The paper.** “[W]e remove the pre-trained prediction head and attach a zero-initialized $D \times K$ feedforward
+# > layer, where $K$ is the number of downstream classes.” (section 3.2)
+#
+# Why zeros?
+
+
+# %%
+def with_new_head(model, num_classes):
+    """A copy of the model with a zero-initialised head for so many classes."""
+    other = copy.deepcopy(model)
+    other.config = replace(model.config, num_classes=num_classes)
+    other.head = nn.Linear(model.config.embed_dim, num_classes)
+    nn.init.zeros_(other.head.weight)
+    nn.init.zeros_(other.head.bias)
+    return other
+
+
+K = len(CLASSES)
+fresh = with_new_head(model, K)
+loss = F.cross_entropy(fresh(x[:64]), y[:64])
+loss.backward()
+moving = [name for name, p in fresh.named_parameters() if p.grad.abs().max() > 0]
+print(f"loss {loss:.4f}, ln 10 = {math.log(10):.4f}; tensors with a gradient: {moving}")
+assert_close(loss.item(), math.log(10))
+assert moving == ["head.weight", "head.bias"]
+
+# %% [markdown]
+# Even odds whatever the picture: the loss begins at exactly $\ln K$. And the gradient reaches the encoder through the
+# head's weights. They are zero, so the first step moves nothing but the head. A head of noise would begin by pushing
+# the old features in random directions.
+
+# %% [markdown] anchor="three-ways"
+# ## Probe, fine-tune, or begin again
+#
+# What can be done with labelled pictures of the new kind? A **linear probe** freezes the encoder, computes the feature
+# of each picture once, and fits the head alone. **Fine-tuning** trains everything, from the old weights on. **From
+# scratch** trains everything, from noise.
+#
+# A probe needs no optimiser. Ask for the matrix that takes features to 1 for the right class and −1 for the others
+# with the smallest squared error. There is a formula for it.
+#
+# > **The paper.** “Few-shot accuracies are obtained by solving a regularized least-squares regression problem that
+# > maps the (frozen) representation of a subset of training images to $\{-1, 1\}^K$ target vectors.” (section 4.1)
+#
+# With $n$ features in the rows of $\mathbf{F}$ and the targets in those of $\mathbf{T}$, both centred, it is
+# $\mathbf{W} = (\mathbf{F}^\top\mathbf{F} + \lambda n \mathbf{I})^{-1}\,\mathbf{F}^\top\mathbf{T}$.
+
+
+# %%
+@torch.no_grad()
+def features(model, x):
+    """What the head would read, `(B, D)`."""
+    model.eval()
+    return torch.cat(
+        [model.forward_head(model.forward_features(part), pre_logits=True) for part in x.split(250)]
+    )
+
+
+def probe(f, y, ridge=1e-3):
+    """Least squares from features `(n, D)` to targets of ±1: weights `(K, D)` and bias `(K,)` of a head."""
+    targets = 2.0 * F.one_hot(y, K) - 1  # (n, K)
+    f_mean, t_mean = f.mean(0), targets.mean(0)
+    f, targets = f - f_mean, targets - t_mean
+    W = torch.linalg.solve(f.T @ f + ridge * len(f) * torch.eye(f.shape[1]), f.T @ targets)  # (D, K)
+    return W.T, t_mean - f_mean @ W
+
+
+def with_probe(model, weight, bias):
+    """A copy of the model with this head."""
+    other = with_new_head(model, len(bias))
+    with torch.no_grad():
+        other.head.weight.copy_(weight)
+        other.head.bias.copy_(bias)
+    return other
+
+
+f = features(model, x)  # (2000, D), once and for all
+weight, bias = probe(f[:POOL], y[:POOL])
+probed = with_probe(model, weight, bias)
+with torch.no_grad():
+    assert_close(probed(x[:8]), f[:8] @ weight.T + bias, rtol=1e-3, atol=1e-3)
+print("features", tuple(f.shape), "-> head", tuple(weight.shape))
+print(f"a probe on {POOL:,} labels: {accuracy(probed, x[POOL:], y[POOL:]):.1%}")
+
+# %% [markdown]
+# For fine-tuning we follow the paper as far as a small machine allows.
+#
+# > **The paper.** “We fine-tune all ViT models using SGD with a momentum of 0.9.” (appendix B.1.1) “All models are
+# > fine-tuned with cosine learning rate decay, a batch size of 512, no weight decay, and grad clipping at global norm
+# > 1.” (Table 4)
+
+
+# %%
+def train_on(model, x, y, lr, optimizer=torch.optim.SGD, steps=80, batch=32, seed=0, **settings):
+    """Train a copy of the model on these pictures, with a cosine from `lr` to 0."""
+    model = copy.deepcopy(model).train()
+    optimizer = optimizer(model.parameters(), lr=lr, **settings)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    g = torch.Generator().manual_seed(seed)
+    rounds = -(-steps * batch // len(y))
+    order = torch.cat([torch.randperm(len(y), generator=g) for _ in range(rounds)])  # (1)!
+    for index in order[: steps * batch].split(batch):
+        loss = F.cross_entropy(model(x[index]), y[index])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+# %% [markdown]
+# 1. Every picture once, in a random order, then every picture again, in another.
+
+# %% [markdown]
+# Where do we depart? The batch is 32, for we have only a thousand pictures, and there are eighty steps. The size
+# stays the same here, so that only one thing changes. The old normalisation stays, too: the encoder was fitted to it.
+# *From scratch* gets as many steps, and AdamW, because SGD would be a handicap there.
+#
+# There is a fourth way. Kumar et al. (2022) noticed that a new head does damage while it is still bad: the encoder
+# is already trained to please it. So they fit the head first, by a probe, and fine-tune afterwards.
+
+# %%
+labels = (50, 200, 1000)
+results = {name: {} for name in ("linear probe", "fine-tuned", "probe, then fine-tuned", "from scratch")}
+for n in labels:
+    runs = {name: [] for name in results}
+    for seed in (0, 1) if n < POOL else (0,):
+        chosen = torch.randperm(POOL, generator=torch.Generator().manual_seed(seed))[:n]
+        pictures, answers = x[chosen], y[chosen]
+        weight, bias = probe(f[chosen], answers)
+        head = with_probe(model, 4 * weight, 4 * bias)  # (1)!
+        runs["linear probe"].append(head)
+        sgd = {"momentum": 0.9, "seed": seed}
+        runs["fine-tuned"].append(train_on(with_new_head(model, K), pictures, answers, 0.05, **sgd))
+        runs["probe, then fine-tuned"].append(train_on(head, pictures, answers, 0.02, **sgd))
+    for name, finished in runs.items():
+        results[name][n] = [accuracy(one, x[POOL:], y[POOL:]) for one in finished]
+torch.manual_seed(0)
+noise = VisionTransformer(model.config)
+scratch = train_on(noise, x[:POOL], y[:POOL], 3e-3, torch.optim.AdamW)
+results["from scratch"] = {POOL: [accuracy(scratch, x[POOL:], y[POOL:])]}
+for name, values in results.items():
+    shares = (f"{n:,} labels {sum(v) / len(v):.1%}" for n, v in values.items())
+    print(f"{name:23}", "   ".join(shares))
+most = {name: values[POOL][0] for name, values in results.items()}
+assert most["probe, then fine-tuned"] > max(most["linear probe"] - 0.01, most["fine-tuned"] + 0.02)
+assert most["linear probe"] > most["from scratch"] + 0.15
+
+# %% [markdown]
+# 1. The probe's answers lie between −1 and 1, which is faint for logits. The factor changes no answer, only how sure
+#    it sounds to the cross-entropy.
+
+# %% alt="Accuracy over 50, 200 and 1,000 labelled pictures on a logarithmic axis. Three curves that start from the old weights rise from about 50 percent; at the right end probe, then fine-tuned is highest, then the linear probe, then fine-tuned. A single mark for from scratch, at 1,000 labels, lies near 20. A dotted line for the model as it is lies at the height of the left ends; a dashed line marks chance at 10 percent."
+figure, ax = plt.subplots(figsize=(WIDTH, 2.9))
+for i, ((name, values), marker) in enumerate(zip(results.items(), "os^v", strict=True)):
+    middle = torch.tensor([100 * sum(v) / len(v) for v in values.values()])
+    ends = torch.tensor([[100 * min(v), 100 * max(v)] for v in values.values()]).T  # (2, sizes)
+    error = (ends - middle).abs()
+    style = {"color": CYCLE[i], "label": name, "capsize": 3, "markersize": 5}
+    ax.errorbar(list(values), middle, error, fmt=f"{marker}-", **style)
+ax.axhline(100 * lying, color=FAINT, linewidth=1.4, linestyle=":", label="the model as it is")
+ax.axhline(10, color=INK, linewidth=1, linestyle="--", label="chance")
+ax.set(xscale="log", xlabel="labelled pictures", ylabel="accuracy, %", ylim=(0, 100))
+ax.set_xticks(labels, labels)
+ax.minorticks_off()
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+
+# %% [markdown]
+# The bars reach from the worse of two draws of labels to the better; with all thousand there is only one draw. The old
+# weights are worth more than the labels: with all thousand, the fresh start is still behind what the probe does with
+# fifty. Many more steps would help it, and [lesson 6](06_training.ipynb#live) shows how many.
+#
+# With fifty labels nothing is clearly better than the old model that has seen none; its ten names still fit. With more
+# the choice matters. The probe takes a moment and does well. Plain fine-tuning does not reach it in eighty steps,
+# because a good part of these went into finding the head that the probe has from a formula. Starting from
+# that head, fine-tuning can do what no head can, since it changes the features. In eighty steps that adds a little.
+#
+# > **Kumar et al. (2022).** “[T]he easy two-step strategy of linear probing then full fine-tuning (LP-FT) […] combines
+# > the benefits of both fine-tuning and linear probing.” (abstract)
+#
+# Do not take more from this figure than is in it: one small model, one new task close to the old one, eighty steps.
+# With many more steps and labels fine-tuning usually ends ahead of a probe, as Kumar et al. say, too. And when the new
+# question is far from the old one, a probe can be of little use (exercise 2).
+
+# %% [markdown] anchor="freezing"
+# ## What freezing saves
+#
+# A probe needs one pass over the pictures and no backward pass. That is its first advantage. But between freezing
+# everything and freezing nothing there is a good deal, and it is often done to save memory. Does it?
+#
+# Training keeps four things. The parameters, four bytes each. For each parameter *that is trained* a gradient, and
+# AdamW's two moments ([lesson 6](06_training.ipynb#adamw)): twelve bytes more. And the tensors of the forward pass
+# that the backward pass will ask for. PyTorch tells us about each of these when it puts it away; we count the bytes of
+# those that are not parameters. This is ViT-B/16, with one photograph.
+
+# %%
+torch.manual_seed(0)
+base = create_model("vit_b_16").train()
+c = base.config
+picture = photograph("chelsea")[None]
+
+
+def kept_bytes(model, images):
+    """What the forward pass keeps for the backward pass, without the parameters."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    seen = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = F.cross_entropy(model(images), torch.zeros(len(images), dtype=torch.long))
+    return sum(seen.values()) if loss.requires_grad else 0
+
+
+N, D, M = c.num_tokens, c.embed_dim, c.mlp_dim
+block = 2 * (D + 2) + D + 3 * D + (D + c.num_heads) + D + 2 * M  # (1)!
+per_picture = 4 * (3 * 224 * 224 + c.depth * N * block + N * (2 * D + 2) + c.num_classes)
+by_hooks = kept_bytes(base, picture)
+print(
+    f"by hand {per_picture:,} bytes, by hooks {by_hooks:,}: {by_hooks - per_picture} for the label and the loss"
+)
+assert by_hooks - per_picture == 12
+
+# %% [markdown]
+# 1. Numbers per token and block: two norms keep their input, a mean and a deviation; the queries, keys and values
+#    keep *their* input ($D$) and are kept themselves ($3D$); attention keeps its output, which is also the input of
+#    its projection, and one number per head; the MLP keeps its input, and $M$ numbers before and after its GELU.
+
+# %% [markdown]
+# The count on paper is right to the byte. A hundred megabytes, for *one* picture. Now we freeze parts of the model
+# and ask again. A step shall take 32 pictures.
+
+# %%
+last = f"blocks.{c.depth - 1}."
+plans = {
+    "everything": lambda name: True,
+    "biases and head": lambda name: "bias" in name or name.startswith("head"),
+    "last block and head": lambda name: name.startswith((last, "norm", "head")),
+    "head": lambda name: name.startswith("head"),
+}
+MiB, B = 2**20, 32
+memory = {}
+print("trained                parameters   gradients, moments   kept for 32 pictures")
+for plan, trained in plans.items():
+    for name, p in base.named_parameters():
+        p.requires_grad_(trained(name))
+    count = sum(p.numel() for p in base.parameters() if p.requires_grad)
+    memory[plan] = 12 * count / MiB, B * kept_bytes(base, picture) / MiB
+    print(f"{plan:20} {count:12,} {memory[plan][0]:15,.1f} MiB {memory[plan][1]:18,.1f} MiB")
+weights = 4 * sum(p.numel() for p in base.parameters()) / MiB
+base.requires_grad_(True)
+assert memory["biases and head"][0] < 0.02 * memory["everything"][0]
+assert memory["biases and head"][1] > 0.5 * memory["everything"][1]
+assert memory["last block and head"][1] < 0.12 * memory["everything"][1]
+
+# %% alt="Four stacked horizontal bars of memory, each beginning with the same short piece for the weights. Training everything: a piece for gradients and moments, then a very long one for kept tensors, in all more than 4 GiB. Biases and head: almost no gradients, but the kept tensors are still more than half as long. Last block and head: short. Head: only the weights are left to see."
+figure, ax = plt.subplots(figsize=(WIDTH, 2.1))
+for i, (state, kept) in enumerate(memory.values()):
+    left = 0
+    for label, size, color in (
+        ("weights", weights, FAINT),
+        ("gradients and moments", state, CYCLE[0]),
+        ("kept for the backward pass", kept, ACCENT),
+    ):
+        ax.barh(i, size / 1024, left=left / 1024, color=color, height=0.55, label=label if i == 0 else None)
+        left += size
+ax.set_yticks(range(len(memory)), memory)
+ax.tick_params(axis="y", length=0)
+ax.set(xlabel="GiB for ViT-B/16 and 32 pictures", ylim=(len(memory) - 0.5, -0.5))
+ax.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# Look at the second bar. About one parameter in a hundred is trained, so gradients and moments all but vanish. Yet most
+# of the kept tensors stay. A bias in the first block gets its gradient through all the blocks above it, and these must
+# remember what they saw. What is saved there are only the inputs of linear layers, which nobody needs when their
+# weights are frozen.
+#
+# Freezing from *below* is another matter. Where nothing underneath is trained, the backward pass stops, and nothing
+# underneath is kept. So it is not how *many* parameters are frozen that counts here, but how *far down* the lowest
+# trained one lies. With only the head left, features can be computed once and stored, and the encoder need not run
+# again for the second epoch.
+
+# %% [markdown] anchor="mistakes"
+# ## Common mistakes
+#
+# Seven tables, six of them wrong, stand [above](#wrong). Here are three more, and none raises an error.
+#
+# > **Common mistake.** Building the optimiser before the head is replaced. It holds on to the parameters of the old
+# > head, and never hears of the new one.
+
+# %%
+torch.manual_seed(0)
+careless = copy.deepcopy(model)
+optimizer = torch.optim.SGD(careless.parameters(), lr=0.05, momentum=0.9)
+careless.head = nn.Linear(model.config.embed_dim, 10)  # too late
+before = {name: p.clone() for name, p in careless.state_dict().items()}
+for index in torch.arange(320).split(32):
+    optimizer.zero_grad()
+    F.cross_entropy(careless(x[index]), y[index]).backward()
+    optimizer.step()
+still = [name for name, p in careless.state_dict().items() if torch.equal(p, before[name])]
+print("after ten steps, unchanged:", still)
+assert still == ["head.weight", "head.bias"]
+
+# %% [markdown]
+# All the rest trains, so the loss falls: the features learn to please a random head. `set_input_size` sets the same
+# trap, since the enlarged table is a new parameter. First change the model, then build the optimiser.
+#
+# > **Common mistake.** Freezing by zeros. Who sets a gradient to zero, instead of having none, still has an optimiser
+# > at work: momentum rolls on, and weight decay does not ask for gradients.
+
+
+# %%
+def drift(freeze):
+    """How far a weight moves in ten steps after it has been frozen in this way."""
+    torch.manual_seed(0)
+    p = nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.AdamW([p], lr=0.01, weight_decay=0.1)
+    p.grad = torch.randn(4)
+    optimizer.step()  # one ordinary step
+    optimizer.zero_grad(set_to_none=freeze != "zeros")
+    p.requires_grad_(False)
+    start = p.clone()
+    for _ in range(10):
+        optimizer.step()
+    return (p - start).abs().max().item()
+
+
+for freeze in ("none", "zeros"):
+    print(f"gradient {freeze:5}: moved by {drift(freeze):.4f}")
+assert drift("none") == 0
+assert drift("zeros") > 0.01
+
+# %% [markdown]
+# `requires_grad_(False)` alone does not help, for the old gradient is still there. What AdamW skips is a parameter
+# whose gradient is `None`. Give the optimiser only what it shall train, as `parameter_groups` does, and the question
+# does not come up.
+#
+# > **Common mistake.** A frozen encoder in `train()` mode. Freezing stops gradients. It does not stop dropout.
+
+# %%
+noisy = VisionTransformer(replace(model.config, drop_rate=0.2))
+noisy.load_state_dict(model.state_dict())
+noisy.requires_grad_(False).train()
+torch.manual_seed(0)
+with torch.no_grad():
+    once, again = (noisy.forward_head(noisy.forward_features(x), pre_logits=True) for _ in range(2))
+weight, bias = probe(once[:POOL], y[:POOL])
+spoiled = ((f[POOL:] @ weight.T + bias).argmax(1) == y[POOL:]).float().mean().item()
+weight, bias = probe(f[:POOL], y[:POOL])
+sound = ((f[POOL:] @ weight.T + bias).argmax(1) == y[POOL:]).float().mean().item()
+print("the same feature twice:", torch.equal(once, again))
+print(f"probe on features from eval() {sound:.1%}, from train() {spoiled:.1%}")
+assert not torch.equal(once, again)
+assert spoiled < sound
+
+
+# %% [markdown] anchor="check-yourself"
+# ## Check yourself
+#
+# You double the side of the pictures. By how much do the multiplications of a ViT-B/16 grow, and by how much the
+# table of attention weights of one head?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# There are four times as many tokens. Everything that is done token by token grows fourfold, and the table
+# sixteenfold. The total grows by a little more than four, as long as the tables are a small part of it.
+#
+# </details>
+#
+# A linear probe reaches 95 % on the features of model A and 80 % on those of model B. Is A the better model to
+# fine-tune?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Not necessarily. A probe says what can be read off the features by straight cuts. Fine-tuning may change them, and a
+# model that hides something can be close to one that shows it. Usually the two go together, and the probe is the
+# cheaper test. But only fine-tuning measures fine-tuning.
+#
+# </details>
+#
+# A colleague freezes the patch embedding and the first eleven of twelve blocks. A step still takes a third of its
+# time and not a twelfth. What has he forgotten?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# The forward pass. Freezing saves the backward pass of what is frozen, and that is about two thirds of the work. The
+# pictures must still go up through all twelve blocks. If they are not augmented, he can store what comes out of block
+# eleven and never run it again.
+#
+# </details>
+#
+# You interpolate the positions, fine-tune at the new size, and the accuracy on the new pictures is fine. A month
+# later the old, small pictures come back. Can the same model do them?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# It can run on them: shrink the table again. Whether it is as good as before nobody has promised. Fine-tuning moved
+# all weights towards the large pictures. Test it, or keep the old weights. (FlexiViT by Beyer et al., 2023, trains one
+# model for many patch sizes from the start.)
+#
+# </details>
+
+# %% [markdown] anchor="exercises"
+# ## Exercises
+#
+# **1. A wide picture.** Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many rows has its table
+# now, and how does the similarity of neighbours change, along a row and along a column?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `position_similarity` returns the mean similarity of pairs that are 0, 1, 2, … apart. Before you compute anything:
+# how far apart are neighbours, in old patches?
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit.analysis import position_similarity
+# from vit.inference import load_classifier
+#
+# model = load_classifier("cifar10").model
+# gh, gw = model.config.grid_size
+# prefix = model.config.num_prefix_tokens
+# before = position_similarity(model.pos_embed, (gh, gw), prefix)
+# model.set_input_size((32, 64))
+# assert model.pos_embed.shape[1] == prefix + gh * 2 * gw
+# after = position_similarity(model.pos_embed, (gh, 2 * gw), prefix)
+# along_row = after.columns[1] - before.columns[1]
+# along_column = after.rows[1] - before.rows[1]
+# assert along_row > 0 and along_row > along_column.abs()
+# with torch.no_grad():
+#     assert model(torch.rand(1, 3, 32, 64)).shape == (1, 10)
+# ```
+#
+# Neighbours in a row are now half an old patch apart, and more alike. Neighbours in a column are as far apart as
+# before. The model takes the wide picture for one that was squeezed to a square and pulled apart again.
+#
+# </details>
+#
+# **2. Which way up?** Turn triangles, crescents, hearts and arrows by 0, 90, 180 or 270 degrees, and ask a probe on
+# the shipped `shapes` model by how much. Then ask a probe on the *same* features which of the four shapes it is.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Picture `i` of `draw` shows class `i % 10`. `torch.rot90` turns. Take the least squares from above.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+# from vit.inference import load_classifier
+# from vit.shapes import CLASSES, draw
+#
+# shipped = load_classifier("shapes")
+# i = torch.arange(600)
+# kinds = torch.tensor([CLASSES.index(name) for name in ("triangle", "crescent", "heart", "arrow")])
+# images = draw(10 * (3000 + i) + kinds[i % 4], 32)[0]
+# shape, turn = i % 4, i // 4 % 4
+# images = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, turn.tolist())])
+# with torch.inference_mode():
+#     x = shipped.preprocessing.normalise(images)
+#     model = shipped.model
+#     f = torch.cat([model.forward_head(model.forward_features(p), pre_logits=True) for p in x.split(100)])
+#
+#
+# def probe(labels, n=400, ridge=1e-2):
+#     targets = 2.0 * F.one_hot(labels[:n]) - 1
+#     g, t = f[:n] - f[:n].mean(0), targets - targets.mean(0)
+#     W = torch.linalg.solve(g.T @ g + ridge * n * torch.eye(f.shape[1]), g.T @ t)
+#     answer = ((f[n:] - f[:n].mean(0)) @ W + targets.mean(0)).argmax(1)
+#     return (answer == labels[n:]).float().mean().item()
+#
+#
+# assert probe(shape) > probe(turn) + 0.05
+# assert probe(turn) > 0.35  # chance is 0.25
+# ```
+#
+# It knows the shape better than how it lies. The old question never asked for that, and a feature that ignores it
+# does no harm there. Not all of it is gone, though. No probe will bring the rest back; fine-tuning may.
+#
+# </details>
+#
+# **3. Bytes for a larger model.** How many GiB do weights, gradients and AdamW's moments of ViT-L/16 take, with
+# everything trained and with the head alone, for 37 classes?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# On the device `meta` a model of any size costs nothing. Four bytes for each parameter, twelve more for each that is
+# trained.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit import create_model
+#
+# with torch.device("meta"):
+#     model = create_model("vit_l_16", num_classes=37)
+# total = sum(p.numel() for p in model.parameters())
+# head = sum(p.numel() for p in model.head.parameters())
+# full, probe = (4 * total + 12 * trained for trained in (total, head))
+# assert head == 1024 * 37 + 37
+# assert 4.4 < full / 2**30 < 4.7
+# assert 3.9 < full / probe < 4.0
+# ```
+#
+# A quarter. The tensors kept for the backward pass come on top, and they are usually the larger part.
+#
+# </details>
+
+# %% [markdown] anchor="key-points"
+# ## Key points
+#
+# Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with
+# the pixels, the tables of attention with their square. The position table is resized like a picture, class row set
+# aside, also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not
+# always enough: patches show another part of the object, and a few steps of training at the new size repair that,
+# at a small part of the price of beginning there. A new head starts at zero. A linear probe has a formula, needs no
+# backward pass and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from
+# the probe's head. Freezing saves gradients and moments for what is frozen, and kept tensors only below the lowest
+# trained parameter. Change the model first, then build the optimiser. What the features have learned to see is the
+# subject of [lesson 9](09_what_it_learns.ipynb).
+
+# %% [markdown] anchor="references"
+# ## References
+#
+# Alexey Dosovitskiy et al., [An Image is Worth 16x16 Words: Transformers for Image Recognition at
+# Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 3.2 and 4.1, appendix B.1.1, Table 4. Robert Keys,
+# [Cubic convolution interpolation for digital image processing](https://doi.org/10.1109/TASSP.1981.1163711), IEEE
+# Transactions on Acoustics, Speech, and Signal Processing, 1981. Hugo Touvron et al., [Fixing the train-test resolution
+# discrepancy](https://arxiv.org/abs/1906.06423), NeurIPS 2019. Ananya Kumar et al., [Fine-Tuning can Distort Pretrained
+# Features and Underperform Out-of-Distribution](https://arxiv.org/abs/2202.10054), ICLR 2022. Lucas Beyer et al.,
+# [FlexiViT: One Model for All Patch Sizes](https://arxiv.org/abs/2212.08013), CVPR 2023.
