@@ -1,0 +1,1206 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: alt,anchor,tags
+#     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lesson:
+#     number: 9
+#     prerequisites: Lessons 3, 5 and 7 (attention maps, the model, a trained classifier)
+# ---
+
+# %% [markdown]
+# # What a ViT learns
+#
+# The model of [lesson 7](07_inference.ipynb) answers well. What has it learnt, inside, and how would we know?
+#
+# There are famous pictures: filters, positions, attention glowing on the object. They are quickly made, and half of
+# this lesson makes them. The other half asks what they are worth. Two habits carry it. Every picture stands beside the
+# same picture from **random weights**, on the same colour scale. And where we can, we measure on pictures whose truth
+# we know.
+#
+# After it you can compute and read each of these figures, recognise a bug that is copied from one attention rollout to
+# the next, test a heat map against baselines that know nothing, and say what such figures do not show.
+
+# %%
+# No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
+import copy
+import inspect
+import math
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from vit import VisionTransformer, shapes
+from vit.analysis import (
+    ablate_head,
+    attention_distance,
+    attention_entropy,
+    filter_components,
+    gradient_rollout,
+    logit_lens,
+    patch_map,
+    perturbation_curve,
+    pointing_game,
+    position_similarity,
+    rollout,
+)
+from vit.data import PHOTOGRAPHS, photograph
+from vit.inference import SHIPPED, load_classifier
+from vit.plotting import (
+    ACCENT,
+    CYCLE,
+    DIVERGING,
+    FAINT,
+    INK,
+    WIDTH,
+    bare,
+    draw_attention,
+    draw_image,
+    draw_matrix,
+    use_style,
+)
+
+torch.set_grad_enabled(False)  # nothing is trained here
+use_style()
+
+# %% [markdown] anchor="twin"
+# ## Two models and their twins
+#
+# One model has seen CIFAR-10, ten kinds of small photographs. The other has seen drawn shapes, and there we know where
+# the shape is, because a line of code put it there. Each gets a twin of the same architecture that has seen nothing.
+
+# %%
+cifar, drawn = load_classifier("cifar10"), load_classifier("shapes")
+torch.manual_seed(0)
+model, twin = cifar.model, VisionTransformer(cifar.model.config).eval()
+toy, toy_twin = drawn.model, VisionTransformer(drawn.model.config).eval()
+for name, classifier in (("cifar10", cifar), ("shapes", drawn)):
+    c = classifier.model.config
+    print(
+        f"{name:8} {c.depth} blocks, {c.num_heads} heads, width {c.embed_dim}, grid {c.grid_size},", end=" "
+    )
+    print(f"right on {classifier.info['test_accuracy']:.1%} of its test pictures")
+
+S, P, L, h = cifar.preprocessing.img_size, model.config.patch_size, model.config.depth, model.config.num_heads
+grid, prefix = model.config.grid_size, model.config.num_prefix_tokens
+gh, gw = grid
+names = tuple(PHOTOGRAPHS)
+photos = torch.stack([photograph(name, S) for name in names])  # (I, 3, S, S)
+seen = cifar.preprocessing.normalise(photos)
+
+# %% alt="Four photographs of 32 by 32 pixels: a cat, an astronaut, a cup of coffee and a rocket at night. Below each the two likeliest classes of the trained model with their probabilities, and the likeliest of its random twin, which is close to one tenth."
+figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 2.3))
+for ax, photo, answer, p in zip(
+    axes, photos, cifar.predict(photos, top_k=2), twin(seen).softmax(1), strict=True
+):
+    lines = [f"{label} {value:.0%}" for label, value in answer]
+    draw_image(ax, photo).set_xlabel("\n".join([*lines, f"twin: {cifar.classes[p.argmax()]} {p.max():.0%}"]))
+plt.show()
+
+# %% [markdown]
+# This is all that the model sees. Only the first shows one of its ten classes, and none of the four is a CIFAR-10
+# picture. Keep that in mind when a map looks wise.
+
+# %% [markdown] anchor="filters"
+# ## Filters
+#
+# The first layer multiplies each patch with a bank of filters, one for each number of a token ([lesson
+# 1](01_patches.ipynb#convolution)). A filter has the shape of a patch, so it can be drawn. There are many; what do
+# they have in common? Principal components answer that: the few patterns from which most of the bank can be mixed.
+#
+# > **The paper.** “The components resemble plausible basis functions for a low-dimensional representation of the fine
+# > structure within each patch.” (Dosovitskiy et al., 2021, section 4.5)
+#
+# By hand it is one singular value decomposition: filters as rows, their mean taken off. The squared singular values
+# say which part of the variance each component explains.
+
+# %%
+weight = model.patch_embed.proj.weight  # (D, 3, P, P)
+filters = weight.flatten(1)  # (D, 3·P·P)
+_, singular, directions = torch.linalg.svd(filters - filters.mean(dim=0), full_matrices=False)
+explained = singular**2 / (singular**2).sum()
+
+components, finished = filter_components(weight)
+assert_close(finished, explained, atol=1e-5, rtol=1e-3)
+same = (components.flatten(1) * directions).sum(dim=1).abs()  # 1 where they agree, up to the sign
+assert_close(same[:3], torch.ones(3), atol=1e-3, rtol=0)
+print(inspect.getsource(filter_components).split('"""')[2].strip("\n"))
+
+
+# %%
+def neighbours(filters):
+    """Correlation of weights that lie side by side in a filter."""
+    pairs = torch.stack([filters[..., :-1].flatten(), filters[..., 1:].flatten()])
+    return torch.corrcoef(pairs)[0, 1].item()
+
+
+banks = {"trained": weight, "random": twin.patch_embed.proj.weight}
+for name, bank in banks.items():
+    share = filter_components(bank)[1].cumsum(0)
+    print(f"{name}: the first 10 of {len(share)} components explain {share[9]:.0%},", end=" ")
+    print(f"neighbouring weights correlate {neighbours(bank):+.2f}")
+assert filter_components(weight)[1][:10].sum() > filter_components(banks["random"])[1][:10].sum() + 0.05
+assert neighbours(weight) > neighbours(banks["random"]) + 0.1
+
+
+# %% alt="Two blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours. The second, from random weights: coloured noise. The plot shows the explained variance summed over components; the trained curve lies above the random one."
+def mosaic(images, columns, gap=1):
+    """Lay (n, h, w, ...) out in rows of `columns`, with white (or nothing) between them."""
+    n, height, width = images.shape[:3]
+    rows = -(-n // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:])
+    sheet = torch.full(shape, 1.0 if images.ndim == 4 else math.nan)
+    for i, image in enumerate(images):
+        y, x = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def as_colours(filters):
+    """(n, 3, h, w) around 0 -> (n, h, w, 3) in [0, 1], grey for 0, each to its own largest weight."""
+    return (0.5 + 0.5 * filters / filters.abs().amax((1, 2, 3), keepdim=True)).permute(0, 2, 3, 1)
+
+
+figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.2), width_ratios=[1.2, 1.2, 1.1])
+for ax, (name, bank), colour in zip(axes, banks.items(), (CYCLE[0], FAINT), strict=False):
+    parts, share = filter_components(bank)
+    bare(ax, f"{name}, components 1 to 30").imshow(mosaic(as_colours(parts[:30]), 6))
+    axes[2].plot(range(1, len(share) + 1), share.cumsum(0), color=colour, label=name)
+axes[2].set(xlabel="components", ylabel="variance explained", ylim=(0, 1.02))
+axes[2].legend()
+plt.show()
+
+# %% [markdown]
+# Nobody asked for edges. They came out of sorting photographs, and they resemble the basis functions that image
+# compression uses. The random bank has components too, and its curve is far from straight: a component alone proves
+# nothing. What random weights do not have is smoothness, and that is what the correlation of neighbours measures.
+
+# %% [markdown] anchor="positions"
+# ## Positions
+#
+# The position of each patch is a learned vector, noise at first ([lesson 2](02_positions.ipynb)). Has the model found
+# out that the tokens lie on a grid? Take one place and compare its vector with that of every place, by the cosine.
+
+# %%
+table = model.pos_embed[0]  # (N, D), the class token's row first
+row, column = 2, 2
+one = table[prefix + row * gw + column]
+tile = torch.stack([one @ other / (one.norm() * other.norm()) for other in table[prefix:]]).reshape(grid)
+
+similarity = position_similarity(model.pos_embed, grid, prefix)
+random_similarity = position_similarity(twin.pos_embed, grid, prefix)
+assert_close(similarity.tiles[row, column], tile)
+print("by hand = position_similarity:", tuple(similarity.tiles.shape))
+
+# %% alt="Three panels on one scale from minus 1 to 1. Left, one eight by eight map with numbers: 1 at the framed place, high around it, falling with distance, negative far away. Middle, sixty-four such maps laid out as a grid; in each the bright spot sits at the map's own place, and the map of the left panel is framed. Right, the same from random weights: one bright dot in each map, the rest is near zero."
+figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.45))
+draw_matrix(axes[0], tile, values="{:.1f}", cmap=DIVERGING, limits=(-1, 1), title=f"place {row, column}")
+for text in axes[0].texts:
+    text.set_fontsize(5.5)
+axes[0].add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, color=INK, linewidth=2))
+for ax, which, name in ((axes[1], similarity, "all, trained"), (axes[2], random_similarity, "all, random")):
+    sheet = mosaic(which.tiles.flatten(0, 1), gw)
+    artist = bare(ax, name).imshow(sheet, cmap=DIVERGING, vmin=-1, vmax=1)
+corner = (column * (gw + 1) - 0.9, row * (gh + 1) - 0.9)
+axes[1].add_patch(plt.Rectangle(corner, gw + 0.8, gh + 0.8, fill=False, color=INK, linewidth=1.5))
+figure.colorbar(artist, ax=axes, shrink=0.75, pad=0.015, aspect=25, label="cosine")
+plt.show()
+
+# %% [markdown]
+# Read one tile first, then all. The tile belongs to the framed place. Its neighbours have vectors like its own, and
+# likeness falls with distance. In the middle every tile does this around its own place. The twin's vectors are like
+# nobody's. So the model was told nothing of a grid and has found it.
+#
+# How fast does it fall, along a row and along a column? Average over all pairs that are equally far apart.
+
+
+# %% alt="Left, likeness over distance in patches. For trained weights two curves begin at 1 and fall, one for steps down a column and one for steps along a row; for random weights both drop to zero after one step. Right, an eight by eight map of the class token's likeness with each place, all close to zero."
+def mirrored(tiles, axis):
+    """Mean likeness of each place with its mirror image: axis 2 up and down, 3 left and right."""
+    return tiles.flip(axis).diagonal(dim1=0, dim2=2).diagonal(dim1=0, dim2=1).mean().item()
+
+
+figure, (ax, right) = plt.subplots(1, 2, figsize=(WIDTH * 0.9, 2.4), width_ratios=[1.6, 1])
+for which, name, style in ((similarity, "trained", "-"), (random_similarity, "random", ":")):
+    ax.plot(which.rows, style, marker="o", markersize=4, color=CYCLE[0], label=f"{name}, rows apart")
+    ax.plot(which.columns, style, marker="s", markersize=4, color=CYCLE[1], label=f"{name}, columns apart")
+ax.axhline(0, color=FAINT, linewidth=0.8)
+ax.set(xlabel="distance in patches", ylabel="mean cosine")
+ax.legend(fontsize=7.5)
+if similarity.cls is not None:
+    artist = bare(right, "class token").imshow(similarity.cls, cmap=DIVERGING, vmin=-1, vmax=1)
+    figure.colorbar(artist, ax=right, shrink=0.8, label="cosine")
+plt.show()
+print(f"a place and its mirror image: left-right {mirrored(similarity.tiles, 3):+.2f},", end=" ")
+print(f"up-down {mirrored(similarity.tiles, 2):+.2f}; was training mirrored?", cifar.info["recipe"]["flip"])
+assert similarity.rows[1] > 0.4
+assert similarity.rows[1] > similarity.rows[gh // 2] + 0.1
+assert random_similarity.rows[1].abs() < 0.1
+
+# %% [markdown]
+# Look at the curve for columns at its far end, and at the printed line. In training, half of all pictures were
+# mirrored left to right, never up to down. If left-right is the larger number, the model has a reason to treat the two
+# sides alike and the top and the bottom differently. That explanation fits; to prove it, one would train again without
+# mirroring.
+#
+# Many draw all of it as one $N \times N$ matrix, see regular diagonals, and call them sinusoidal. Here is what makes
+# them.
+#
+# > **Common mistake.** Reading the stripes of the $N \times N$ matrix as waves. Patches are numbered row by row, so the
+# > neighbour below is one whole row of the grid further on in the sequence. Any table in which near places are alike
+# > has stripes at that spacing, and no wave in it.
+
+# %% alt="Three square matrices of cosine with a bright main diagonal and parallel stripes beside it. The first, the trained model's, and the second, a single bump on an eight by eight grid, have stripes eight apart. The third, the same bump on a grid of four rows of sixteen, has stripes sixteen apart."
+
+
+def bump(rows, columns, width=1.5):
+    """Likeness that falls with distance and never rises again: no sine anywhere."""
+    places = torch.cartesian_prod(torch.arange(float(rows)), torch.arange(float(columns)))
+    return torch.exp(-((places[:, None] - places) ** 2).sum(-1) / (2 * width**2))
+
+
+n = gh * gw
+panels = {
+    f"trained, {gh}×{gw}": similarity.tiles.reshape(n, n),
+    f"a bump, {gh}×{gw}": bump(gh, gw),
+    f"a bump, {gh // 2}×{2 * gw}": bump(gh // 2, 2 * gw),
+}
+figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.35))
+for ax, (name, matrix) in zip(axes, panels.items(), strict=True):
+    artist = bare(ax, name).imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1)
+figure.colorbar(artist, ax=axes, shrink=0.75, pad=0.015, aspect=25, label="cosine")
+plt.show()
+for name, matrix in panels.items():
+    along = torch.stack([matrix.diagonal(k).mean() for k in range(2, 3 * gw)])
+    peaks = [k + 2 for k in range(1, len(along) - 1) if along[k] > along[k - 1] and along[k] > along[k + 1]]
+    print(f"{name:16} stripes at offsets {peaks}")
+    if name.startswith("a bump"):
+        assert peaks[0] in (gw, 2 * gw)
+
+# %% [markdown]
+# The second matrix is one round bump, copied to every place. Change the grid and the stripes move with it. (The paper
+# writes of a sinusoidal structure too, “sometimes apparent for larger grids”, but it means the tiles.) Draw tiles.
+
+# %% [markdown] anchor="distance"
+# ## How far does a head look?
+#
+# The *mean attention distance* is the attention head's counterpart of a receptive field: how far away the patches lie
+# that a patch looks at, weighted by attention.
+#
+# > **The paper.** “We find that some heads attend to most of the image already in the lowest layers […] Other attention
+# > heads have consistently small attention distances in the low layers. […] Further, the attention distance increases
+# > with network depth.” (section 4.5)
+#
+# By hand for one head of the second block and the cat. The class token has no place in the picture, so it is left out
+# and each row is scaled to sum to 1 again.
+
+# %%
+maps, twin_maps = model.attention_maps(seen), twin.attention_maps(seen)  # L of (I, h, N, N)
+a = maps[1][0, 0, prefix:, prefix:].tolist()
+total = 0.0
+for i, weights in enumerate(a):
+    for j, w in enumerate(weights):
+        total += w / sum(weights) * math.hypot(i // gw - j // gw, i % gw - j % gw)
+by_hand = total / len(a)
+assert abs(by_hand - attention_distance(maps[1], grid, prefix)[0, 0].item()) < 1e-4
+uniform = attention_distance(torch.full((gh * gw, gh * gw), 1 / (gh * gw)), grid, 0).item()
+print(f"this head on the cat: {by_hand:.2f} patches = {P * by_hand:.1f} pixels")
+print(f"a head that looks at all patches alike: {uniform:.2f} patches = {P * uniform:.1f} pixels")
+
+# %% [markdown]
+# Keep the second line: uniform attention is *far*. A large distance alone is no achievement, it is where every model
+# begins. And one picture is an anecdote. So: 128 squares, cut out of our photographs at random. They come from four
+# photographs, so they are not 128 independent pictures, but they differ enough to show a spread.
+#
+# As a second control we *shuffle* the trained weights, each matrix within itself. This twin has weights exactly as
+# large as the trained ones, and no order in them.
+
+
+# %%
+def cuts(count, large=256):
+    generator = torch.Generator().manual_seed(0)
+    sources, squares = [photograph(name, large) for name in names], []
+    for i in range(count):
+        side = int(torch.randint(large // 3, large + 1, (), generator=generator))
+        y, x = (int(torch.randint(large - side + 1, (), generator=generator)) for _ in range(2))
+        square = sources[i % len(sources)][None, :, y : y + side, x : x + side]
+        squares.append(F.interpolate(square, (S, S), mode="bicubic", antialias=True)[0])
+    return torch.stack(squares).clamp(0, 1)
+
+
+def shuffle(model, seed=0):
+    generator, result = torch.Generator().manual_seed(seed), copy.deepcopy(model)
+    for p in result.parameters():
+        if p.ndim > 1:  # matrices and tables; biases and norms stay
+            p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator)].reshape(p.shape))
+    return result
+
+
+many = cifar.preprocessing.normalise(cuts(128))
+shuffled = shuffle(model)
+distance, entropy, place = {}, {}, {}
+for name, which in (("trained", model), ("random", twin), ("shuffled", shuffled)):
+    every = which.attention_maps(many)
+    distance[name] = torch.stack([attention_distance(m, grid, prefix) for m in every])  # (L, B, h)
+    entropy[name] = torch.stack([attention_entropy(m)[..., 0].mean(0) for m in every])  # (L, h)
+    among = [m[..., prefix:, prefix:] for m in every]  # for a question further down
+    place[name] = torch.stack([m.mean(0).var(-1).mean(-1) / m.var(-1).mean((0, 2)) for m in among])  # (L, h)
+for name, d in distance.items():
+    print(
+        f"{name:9}", "  ".join(f"{mean:.2f}" for mean in d.mean((1, 2)).tolist()), " patches, block by block"
+    )
+by_block = distance["trained"].mean((1, 2))
+print(f"most local: block {by_block.argmin().item()}; the first differs from the last by", end=" ")
+print(f"{by_block[-1] - by_block[0]:+.2f} patches")
+assert by_block.min() < uniform - 0.2
+assert (distance["random"] - uniform).abs().max() < 0.1
+
+# %% alt="Attention distance over blocks, in patches on the left axis and pixels on the right. Each head is a dot with a bar for its spread over pictures. A grey line for random weights lies exactly at the dashed value of uniform attention; a dotted line for shuffled weights lies close to it. Nearly all dots lie below, spread over one to two patches in the early blocks and closer together in the last."
+figure, ax = plt.subplots(figsize=(WIDTH, 3.0))
+for head in range(h):
+    x = torch.arange(L) + (head - (h - 1) / 2) * 0.6 / h
+    spread = distance["trained"][..., head].std(1)
+    ax.errorbar(
+        x,
+        distance["trained"][..., head].mean(1),
+        spread,
+        fmt="o",
+        markersize=4,
+        elinewidth=1,
+        color=CYCLE[0],
+        label="a head, trained (bar: spread over pictures)" if head == 0 else None,
+    )
+ax.plot(by_block, color=CYCLE[0], linewidth=1, alpha=0.5)
+ax.plot(distance["random"].mean((1, 2)), color=FAINT, linewidth=2.5, label="random")
+ax.plot(distance["shuffled"].mean((1, 2)), ":", color=ACCENT, label="shuffled")
+ax.axhline(uniform, color=INK, linewidth=0.8, linestyle="--", label="uniform attention")
+ax.set(xlabel="block", ylabel="patches", xticks=range(L), ylim=(0, None))
+ax.secondary_yaxis("right", functions=(lambda y: y * P, lambda y: y / P)).set_ylabel("pixels")
+ax.legend(ncols=2, loc="lower right")
+plt.show()
+
+# %% [markdown]
+# Is it “from local to global with depth”? Decide from the printed rows, not from the caption of someone else's figure.
+# Two things one can say: training has made most heads more local than uniform, which shuffled weights are not; and on
+# a grid this small the whole range from one neighbour to uniform is a few patches. The clean fan of the paper's figure
+# 7 belongs to a large model, long training and 224 pixels. Raghu et al. (2021) found that with
+# less training data large models did not learn to look locally in their first blocks.
+
+# %% [markdown] anchor="heads"
+# ## What the class token looks at
+#
+# The answer is read off the class token. So its row of the last block, folded back into a picture, is the most popular
+# figure of all. One head each, one scale for all, and one head of the twin at the end.
+
+# %% alt="Three rows, a cat, an astronaut and a rocket. In each, the photograph at 32 pixels, then one greyscale copy per head under a colour overlay, and one for the random twin. The trained maps are sparse, a few bright patches each, at different places in every head, sometimes on the face or the rocket and sometimes in a corner. The twin's is even."
+shown = [names.index(name) for name in ("chelsea", "astronaut", "rocket")]
+last = patch_map(maps[-1], grid, prefix)  # (I, h, gh, gw)
+top = last[shown].max().item()
+figure, axes = plt.subplots(len(shown), h + 2, figsize=(WIDTH, 0.72 * len(shown) + 0.3))
+for line, i in zip(axes, shown, strict=True):
+    draw_image(line[0], photos[i])
+    for head in range(h):
+        draw_attention(line[1 + head], photos[i], last[i, head], limit=top)
+    artist = draw_attention(line[-1], photos[i], patch_map(twin_maps[-1], grid, prefix)[i, 0], limit=top)
+for ax, title in zip(axes[0], ("seen", *(f"head {i}" for i in range(h)), "random"), strict=True):
+    ax.set_title(title, fontsize=8)
+figure.colorbar(artist, ax=axes, shrink=0.8, aspect=25, pad=0.015)
+plt.show()
+
+# %% [markdown]
+# Look for a head that rests on what you would call the object, and for one that sits in a corner. It is easy to tell a
+# story for the first and to pass over the second.
+#
+# Over many pictures one can at least say how *choosy* a head is. The entropy of its row is 0 if it looks at one token,
+# and 1 after division by $\log N$ if it looks at all alike.
+
+# %% alt="Two tables of coloured cells with numbers, one row per block and one column per head. Trained: between about 0.6 and 0.95. Random: 1.00 in every cell."
+N = model.config.num_tokens
+row_ = maps[0][0, 0, 0]  # one row of weights, (N,)
+assert_close(-(row_ * row_.log()).sum(), attention_entropy(maps[0])[0, 0, 0])
+figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.27 * L + 0.6))
+for ax, name in zip(axes, ("trained", "random"), strict=True):
+    labels = [str(i) for i in range(L)], [str(i) for i in range(h)]
+    artist = draw_matrix(
+        ax,
+        entropy[name] / math.log(N),
+        *labels,
+        values="{:.2f}",
+        limits=(0, 1),
+        title=f"{name}: entropy / log N",
+    )
+    ax.set(xlabel="head", ylabel="block", aspect="auto")
+    for text in ax.texts:
+        text.set_fontsize(7)
+plt.show()
+print(f"trained: {entropy['trained'].mean() / math.log(N):.2f} on average, random:", end=" ")
+print(
+    f"{entropy['random'].mean() / math.log(N):.3f}, shuffled: {entropy['shuffled'].mean() / math.log(N):.3f}"
+)
+assert entropy["trained"].mean() < entropy["shuffled"].mean()
+assert entropy["random"].min() / math.log(N) > 0.99
+assert entropy["trained"].mean() < entropy["random"].mean() - 0.1
+
+# %% [markdown]
+# ### What a patch looks at
+#
+# Every patch has a row, too. We ask from one of the cat's eyes, and average over heads. All maps share one scale.
+
+# %% alt="Two rows of six greyscale cats with a white frame on one eye and a colour overlay, one column for each of six blocks. Above, the trained model: in the first block nearly even, then bright patches around the eye or elsewhere on the face. Below, the random twin: even everywhere."
+eye = 3 * gw + 2
+blocks = torch.linspace(0, L - 1, min(L, 6)).round().long().tolist()
+looks = torch.stack(
+    [torch.stack([m[b][0, :, prefix + eye, prefix:].mean(0) for b in blocks]) for m in (maps, twin_maps)]
+)
+figure, axes = plt.subplots(2, len(blocks), figsize=(WIDTH, 2.3))
+for line, row_maps, name in zip(axes, looks, ("trained", "random"), strict=True):
+    for ax, weights, b in zip(line, row_maps, blocks, strict=True):
+        artist = draw_attention(ax, photos[0], weights.reshape(grid), limit=looks.max().item())
+        corner = (eye % gw * P - 0.5, eye // gw * P - 0.5)
+        ax.add_patch(plt.Rectangle(corner, P, P, fill=False, color="white", linewidth=1.3))
+        ax.set_title(f"block {b}" if name == "trained" else None, fontsize=8)
+    line[0].set_ylabel(name)
+figure.colorbar(artist, ax=axes, shrink=0.8, aspect=25, pad=0.015)
+plt.show()
+
+# %% [markdown]
+# Does the eye find something in *this* cat, or would that patch look there in any picture? Compare: average the map
+# over all 128 cuts, and ask how much of the variation in the maps this average already has. A head with the share 1
+# ignores the picture and looks at places; a head near 0 follows the content.
+
+# %%
+for name in ("trained", "shuffled"):
+    means, tops = place[name].mean(1).tolist(), place[name].amax(1).tolist()
+    print(f"{name:9} mean of heads", " ".join(f"{v:.2f}" for v in means), "  top head", end=" ")
+    print(" ".join(f"{v:.2f}" for v in tops))
+b, head = divmod(place["trained"].argmax().item(), h)
+print(f"the head that cares most for places: block {b}, head {head}")
+assert place["trained"].max() > place["shuffled"].max()
+
+# %% [markdown]
+# Part of a beautiful map is the grid, not the cat. From one photograph the two cannot be told apart.
+
+# %% [markdown] anchor="rollout"
+# ## Rollout
+#
+# In the last block a token is no longer its patch: it has gathered from others in every block before. Attention
+# rollout multiplies the tables of all blocks, so that it says what the *last* tokens hold of the *first*.
+#
+# > **The paper.** “we averaged attention weights of ViT-L/16 across all heads and then recursively multiplied the
+# > weight matrices of all layers. This accounts for the mixing of attention across tokens through all layers.”
+# > (appendix D.8)
+#
+# The residual path carries each token past the attention, so the identity is averaged in (Abnar and Zuidema, 2020).
+# Five lines:
+
+
+# %%
+def roll(maps, fuse, keepdim=True):
+    result = torch.eye(maps[0].shape[-1])
+    for attention in maps:
+        mixed = 0.5 * fuse(attention) + 0.5 * torch.eye(maps[0].shape[-1])  # (B, N, N)
+        result = (mixed / mixed.sum(dim=-1, keepdim=keepdim)) @ result
+    return result
+
+
+mean, maximum = (lambda m: m.mean(dim=1)), (lambda m: m.amax(dim=1))
+cat = [m[:1] for m in maps]  # a batch of one
+assert_close(roll(cat, mean), rollout(cat))
+assert_close(roll(cat, maximum), rollout(cat, fusion="max"))
+assert_close(roll(cat, mean).sum(-1), torch.ones(1, N))
+print("by hand = rollout, and rows sum to one")
+
+# %% [markdown]
+# Each row of the result must sum to 1, since it says what a token is made of. Now the bug. Widely copied code writes
+# `a / a.sum(dim=-1)`, without `keepdim=True`.
+#
+# > **Common mistake.** Dividing by row sums without `keepdim`. The sums have shape $(1, N)$ and broadcast along the
+# > *columns*. No error, and with the mean of the heads not even a wrong number: rows of a mean already sum to 1, and
+# > dividing by 1 does no harm in any direction. With max fusion it does.
+
+# %%
+for name, fuse in (("mean", mean), ("max", maximum)):
+    right, wrong = roll(cat, fuse), roll(cat, fuse, keepdim=False)
+    sums = wrong.sum(-1)
+    print(f"{name:4} fusion: row sums without keepdim from {sums.min():.3f} to {sums.max():.3f};", end=" ")
+    print(f"largest difference of a weight {(right - wrong).abs().max():.4f}")
+assert_close(roll(cat, mean, keepdim=False), roll(cat, mean), atol=1e-5, rtol=1e-4)
+assert (roll(cat, maximum, keepdim=False).sum(-1) - 1).abs().max() > 0.02
+
+# %% [markdown]
+# So a test on the mean passes. Test what must be true, row sums, on the input that could break it.
+#
+# Rollout knows nothing of the class: one picture has one rollout, whatever you ask. **Gradient-weighted** rollout
+# (Chefer et al., 2021) multiplies each attention weight by the gradient of one class's logit and keeps what is
+# positive. It answers “which patches speak for *cat*?”, and another class gets another map. We draw all of them as
+# multiples of the even share, so that 1 means no preference.
+
+# %% alt="Three rows, cat, astronaut and rocket, and six columns: the photograph; the last block's attention; rollout; rollout of the random twin; gradient rollout for the likeliest class, and for the second. Last-block attention is patchy, rollout is a smoother version with mild contrast, the twin's is even, and the two gradient rollouts are sparse, with bright patches that differ between the two classes."
+likeliest = model(seen).topk(2, dim=1).indices  # (I, 2)
+
+
+def share(matrix):
+    """What each patch gets, as a multiple of the even share."""
+    heat = patch_map(matrix, grid, prefix)
+    return heat / heat.mean((-2, -1), keepdim=True)
+
+
+columns = {
+    "last block": share(maps[-1].mean(1)),
+    "rollout": share(rollout(maps, num_prefix_tokens=prefix)),
+    "rollout,\nrandom": share(rollout(twin_maps, num_prefix_tokens=prefix)),
+    "gradient,\nlikeliest": share(gradient_rollout(model, seen, likeliest[:, 0])),
+    "gradient,\nsecond": share(gradient_rollout(model, seen, likeliest[:, 1])),
+}
+figure, axes = plt.subplots(len(shown), 6, figsize=(WIDTH, 3.7))
+for line, i in zip(axes, shown, strict=True):
+    draw_image(line[0], photos[i])
+    for ax, (name, heat) in zip(line[1:], columns.items(), strict=True):
+        artist = draw_attention(ax, photos[i], heat[i], limit=4, title=name if i == shown[0] else None)
+        ax.title.set_fontsize(8)
+    for ax, k in zip(line[4:], likeliest[i].tolist(), strict=True):
+        ax.set_xlabel(cifar.classes[k], fontsize=7.5, labelpad=1)
+figure.colorbar(artist, ax=axes, shrink=0.7, aspect=25, pad=0.015, extend="max", label="× even share")
+plt.show()
+
+# %% [markdown] anchor="lens"
+# ## The answer, block by block
+#
+# When does the model know? The *logit lens* (nostalgebraist, 2020) lets the final norm and the head read the tokens
+# after every block, as if the model ended there.
+
+# %%
+x = model.embed(seen)
+early = [model.head(model.norm(x)[:, 0] if prefix else model.norm(x).mean(1))]  # before any block
+for block in model.blocks:
+    x = block(x)
+    early.append(model.forward_head(model.norm(x)))
+lens = logit_lens(model, seen)  # (L + 1, I, K)
+assert_close(torch.stack(early), lens)
+assert_close(lens[-1], model(seen))
+print("by hand = logit_lens:", tuple(lens.shape))
+if prefix:  # before the first block the class token has met no patch
+    assert_close(lens[0], lens[0][:1].expand_as(lens[0]))
+    print("before the first block: the same answer for every picture,", cifar.classes[lens[0, 0].argmax()])
+
+pictures, truth, mask = shapes.draw(torch.arange(300), drawn.preprocessing.img_size)
+x_shapes = drawn.preprocessing.normalise(pictures)
+right = (logit_lens(toy, x_shapes).argmax(-1) == truth).float().mean(1)
+print("shapes, right after 0, 1, 2 ... blocks:", " ".join(f"{value:.0%}" for value in right.tolist()))
+assert right[-1] > 0.9
+assert right[len(right) // 2] < right[-1] - 0.2
+
+# %% alt="Five small plots. In four, one for each photograph, the probabilities of three classes after each block: flat and low at first, then separating, the final answer taking the lead only in later blocks. In the fifth, the part of drawn shapes that is right after each block: near one tenth at first, then rising steeply to almost one after the last."
+figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.35))
+for ax, name, p in zip(axes, names, lens.softmax(-1).unbind(1), strict=False):
+    for k, colour, style in zip(p[-1].topk(3).indices.tolist(), CYCLE, ("-", "--", ":"), strict=False):
+        ax.plot(p[:, k], style, color=colour, label=cifar.classes[k])
+    ax.set(title=name, xlabel="blocks", ylim=(0, 1.02), xticks=(0, L))
+    ax.legend(fontsize=6.5, handlelength=1.2, loc="upper left", borderpad=0, labelspacing=0.2)
+axes[4].plot(right, "o-", color=INK, markersize=3)
+axes[4].set(title="shapes, right", xlabel="blocks", ylim=(0, 1.02), xticks=(0, len(right) - 1))
+for ax in axes[1:]:
+    ax.set_yticks([])
+plt.show()
+
+# %% [markdown]
+# “Early blocks do not know the class” would be too much to say. The head was trained to read the *last* state; what
+# earlier states hold in other directions it cannot read. The lens gives a lower bound.
+
+# %% [markdown] anchor="ablation"
+# ## Which heads matter?
+#
+# Looking at a head is one thing, taking it away another. We silence each head of the shapes model in turn and count.
+# And for each block we make *all* its attention uniform, by setting its queries to zero: then every token takes the
+# plain mean, and whatever the maps of that block showed is gone.
+
+# %% alt="A table of coloured cells, one row per block. One column for each head, with small losses of accuracy of mostly a few points, and one column called all uniform, with losses that grow from a few points in the first block to tens of points in later ones."
+tl, th, td = toy.config.depth, toy.config.num_heads, toy.config.embed_dim
+
+
+def accuracy(which):
+    return (which(x_shapes).argmax(1) == truth).float().mean().item()
+
+
+base, change = accuracy(toy), torch.zeros(tl, th + 1)
+for b in range(tl):
+    for head in range(th):
+        with ablate_head(toy, b, head):
+            change[b, head] = accuracy(toy) - base
+    even = copy.deepcopy(toy)
+    even.blocks[b].attn.qkv.weight[:td] = 0  # the queries
+    even.blocks[b].attn.qkv.bias[:td] = 0
+    assert even.attention_maps(x_shapes[:1])[b].std() < 1e-6
+    change[b, th] = accuracy(even) - base
+assert accuracy(toy) == base  # the model is what it was
+
+figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 0.33 * tl + 0.9))
+limit = 100 * change.abs().max().item()
+labels = [str(b) for b in range(tl)], [*(f"head {i}" for i in range(th)), "all uniform"]
+draw_matrix(ax, 100 * change, *labels, values="{:+.1f}", cmap=DIVERGING, limits=(-limit, limit))
+ax.set(ylabel="block", title=f"change of accuracy, points (of {100 * base:.0f})", aspect="auto")
+plt.show()
+print(
+    f"one picture is {100 / len(truth):.1f} points; the worst single head costs {-100 * change[:, :th].min():.1f},",
+    end=" ",
+)
+print(f"the worst block made uniform {-100 * change[:, th].min():.1f}")
+assert change[:, th].min() < change[:, :th].min() - 0.05
+
+# %% [markdown]
+# Most heads can go and hardly anyone notices, perhaps because others carry the same. A few pictures more or less are
+# chance. But whole blocks of attention matter, some much more than others. The same question to the CIFAR-10 model,
+# where we have no labels: how many of its answers on the 128 cuts stay, when one block's attention is made uniform?
+
+# %%
+answer, kept = model(many).argmax(1), []
+for b in range(L):
+    even = copy.deepcopy(model)
+    even.blocks[b].attn.qkv.weight[: model.config.embed_dim] = 0
+    even.blocks[b].attn.qkv.bias[: model.config.embed_dim] = 0
+    kept.append((even(many).argmax(1) == answer).float().mean().item())
+print("answers that stay:", " ".join(f"{value:.0%}" for value in kept))
+assert min(kept) > 0.3
+
+# %% [markdown]
+# The last number belongs to the block whose maps we drew so carefully above.
+
+# %% [markdown] anchor="pointing"
+# ## Do the maps point at the object?
+#
+# > **The paper.** “Globally, we find that the model attends to image regions that are semantically relevant for
+# > classification” (section 4.5)
+#
+# Now we measure. In drawn shapes we know which pixels are the shape. The **pointing game** (Zhang et al., 2018) asks
+# whether the hottest patch lies on it. And before we admire a number, we ask what maps score that know nothing: a flat
+# map, a blob in the centre that is the same for every picture, and plain *contrast*, the distance of each patch from
+# the picture's mean colour. No model takes part in those.
+
+# %%
+tg, tp = toy.config.grid_size, toy.config.num_prefix_tokens
+side = toy.config.patch_size
+on_shape = F.avg_pool2d(mask[:, None], side)[:, 0]  # (B, gh, gw): the shape's part of each patch
+y, x = torch.meshgrid(*(torch.arange(s) - (s - 1) / 2 for s in tg), indexing="ij")
+colour = F.avg_pool2d(x_shapes, side)  # (B, 3, gh, gw)
+heat = {
+    "flat": torch.ones(len(truth), *tg),
+    "centre": -(y**2 + x**2).expand(len(truth), *tg),
+    "contrast": (colour - colour.mean((2, 3), keepdim=True)).norm(dim=1),
+}
+for name, which in (("random", toy_twin), ("shuffled", shuffle(toy)), ("trained", toy)):
+    each = which.attention_maps(x_shapes)
+    heat[f"{name}: last block"] = patch_map(each[-1].mean(1), tg, tp)
+    heat[f"{name}: rollout"] = patch_map(rollout(each, num_prefix_tokens=tp), tg, tp)
+    heat[f"{name}: rollout, max"] = patch_map(rollout(each, "max", num_prefix_tokens=tp), tg, tp)
+    heat[f"{name}: gradient"] = patch_map(gradient_rollout(which, x_shapes, truth), tg, tp)
+
+i = 7  # by hand, for one picture
+hottest = heat["trained: gradient"][i].flatten().argmax()
+assert_close(pointing_game(heat["trained: gradient"], on_shape)[i], on_shape[i].flatten()[hottest])
+score = {name: pointing_game(values, on_shape) for name, values in heat.items()}
+print(f"flat map {score['flat'].mean():.2f}: the shape's part of the picture {on_shape.mean():.2f}")
+assert_close(score["flat"].mean(), on_shape.mean())
+
+# %% alt="Horizontal bars for fifteen maps with error bars. Grey baselines: flat about 0.2, centre about 0.7, contrast almost 1. Maps of random and shuffled models: 0.25 to 0.4 for most, and about 0.6 for rollout with max fusion. Maps of the trained model: about 0.75 to 0.9, below contrast."
+figure, ax = plt.subplots(figsize=(WIDTH, 3.5))
+for place_, (name, values) in enumerate(score.items()):
+    kind = name.partition(":")[0]
+    shade = {"random": CYCLE[5], "shuffled": CYCLE[3], "trained": CYCLE[0]}.get(kind, FAINT)
+    error = 1.96 * values.std().item() / len(values) ** 0.5
+    ax.barh(place_, values.mean(), xerr=error, color=shade, height=0.7, error_kw={"elinewidth": 1})
+    ax.text(values.mean() + error + 0.015, place_, f"{values.mean():.2f}", va="center", fontsize=8)
+ax.set_yticks(range(len(score)), score)
+ax.axvline(score["flat"].mean(), color=INK, linewidth=0.8, linestyle="--")
+ax.invert_yaxis()
+ax.set(xlabel="hottest patch on the shape", xlim=(0, 1.1))
+plt.show()
+means = {name: values.mean().item() for name, values in score.items()}
+assert means["trained: gradient"] > means["random: gradient"] + 0.2
+assert means["centre"] > means["flat"] + 0.3
+assert means["contrast"] > means["trained: rollout"]
+
+# %% [markdown]
+# Read it from the top. A fixed blob in the centre does at least as well as any map of an untrained model, because a
+# large shape that lies wholly in the picture often covers the centre. Maps of random weights beat chance, since a patch unlike the
+# others draws attention from any weights ([lesson 3](03_attention.ipynb#photograph)); with max fusion they come close
+# to the blob. And contrast, a line of code without a model, beats everything that we learnt.
+#
+# Training does raise the score, far beyond the twins. But “my map scores well above chance, so it shows what the model
+# uses” does not follow. The pointing game measures whether a map finds the *object*. Something that finds objects
+# need not say anything about the *model*.
+
+# %% [markdown] anchor="deletion"
+# ## Does the model need what the map shows?
+#
+# Ask the model, then. **Deletion** (Petsiuk et al., 2018) covers the hottest patches first and watches the probability
+# of the true class. A good map makes it fall early. **Insertion** starts from an empty picture and puts the hottest
+# patches back. We cover with the mean colour.
+
+# %%
+few = 100
+generator = torch.Generator().manual_seed(0)
+orders = {
+    "random order": torch.rand(few, *tg, generator=generator),
+    "centre": heat["centre"][:few],
+    "contrast": heat["contrast"][:few],
+    "shape itself": on_shape[:few],
+    "random: gradient": heat["random: gradient"][:few],
+    "trained: last block": heat["trained: last block"][:few],
+    "trained: gradient": heat["trained: gradient"][:few],
+}
+predict = lambda images: toy(images).softmax(1)
+curves, areas = {}, {}
+for name, values in orders.items():
+    results = [
+        perturbation_curve(predict, x_shapes[:few], values, truth[:few], 8, insert=insert)
+        for insert in (False, True)
+    ]
+    curves[name] = [curve.mean(1) for curve, _ in results]
+    areas[name] = [area.mean().item() for _, area in results]
+    print(f"{name:20} area: deletion {areas[name][0]:.2f} (low is good), insertion {areas[name][1]:.2f}")
+
+covered = x_shapes[:1].clone()  # by hand, one step: the hottest eighth of picture 0
+hot = orders["trained: gradient"][0].flatten().argsort(descending=True)[: tg[0] * tg[1] // 8]
+for patch in hot.tolist():
+    top_, left_ = patch // tg[1] * side, patch % tg[1] * side
+    covered[0, :, top_ : top_ + side, left_ : left_ + side] = 0
+once, _ = perturbation_curve(predict, x_shapes[:1], orders["trained: gradient"][:1], truth[:1], 8)
+assert_close(predict(covered)[0, truth[0]], once[1, 0])
+assert areas["trained: gradient"][0] < areas["random order"][0] - 0.1
+assert areas["trained: gradient"][1] > areas["random order"][1] + 0.1
+
+# %% alt="Two plots of the mean probability of the true class over the part of patches that were changed. Deletion: a random order falls slowly; centre, contrast and both trained maps fall steeply and close together, and the random twin's map lies between. Insertion: gradient rollout and contrast rise first, the last block and the centre later, a random order last."
+figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+styles = {
+    "random order": (FAINT, "-"),
+    "centre": (FAINT, "--"),
+    "contrast": (INK, ":"),
+    "shape itself": (INK, "-."),
+}
+styles |= {"random: gradient": (CYCLE[5], "-")}
+styles |= {"trained: last block": (CYCLE[0], "--"), "trained: gradient": (CYCLE[0], "-")}
+for ax, which, title in zip(axes, (0, 1), ("deletion", "insertion"), strict=True):
+    for name, (colour_, style) in styles.items():
+        ax.plot(torch.linspace(0, 1, 9), curves[name][which], style, color=colour_, label=name)
+    ax.set(xlabel="part of the patches changed", title=title, ylim=(0, 1.02))
+axes[0].set_ylabel("probability of the true class")
+axes[0].legend(fontsize=7)
+plt.show()
+
+# %% [markdown]
+# The maps of the trained model beat a random order by far. So does the blob in the centre, in deletion about as well
+# as any. Covering the middle of a picture with a grey square destroys an outline, and the model has never met pictures
+# with grey squares: the curve shows damage and strangeness together, and cannot tell them apart. Not even the true
+# shape is a perfect map here. A deletion curve without the centre baseline proves very little.
+
+# %% [markdown] anchor="conclude"
+# ## What you may not conclude
+#
+# *The model looked at the eye, so it decided by the eye.* Attention says which values were mixed, not what they
+# contained, nor what the rest of the network made of them. Above, all attention of the last block could be taken away
+# and most answers stayed. Jain and Wallace (2019) found very different attention with the same answers in text models.
+# Wiegreffe and Pinter (2019) replied that such a claim “depends on one's definition of explanation”, and that one has
+# to test it, for instance with uniform weights, as we did.
+#
+# *The map lies on the object, so the model understood.* Contrast lies on the object as well.
+#
+# > **The paper.** “We find that reliance, solely, on visual assessment can be misleading. […] some existing saliency
+# > methods are independent both of the model and of the data generating process.” (Adebayo et al., 2018, abstract)
+#
+# A map that looks good on random weights explains nothing. Here is their test in numbers. How alike are the maps of
+# the trained model and of its twins, patch by patch, in their ranking?
+
+
+# %%
+def rank_correlation(a, b):
+    """Spearman's, for each picture: 1 for the same order of patches, 0 for unrelated orders."""
+    ranks = [t.flatten(1).argsort(1).argsort(1).float() for t in (a, b)]
+    ranks = [r - r.mean(1, keepdim=True) for r in ranks]
+    return (ranks[0] * ranks[1]).sum(1) / (ranks[0].norm(dim=1) * ranks[1].norm(dim=1))
+
+
+print("trained map against      twin's   contrast")
+for method in ("last block", "rollout", "rollout, max", "gradient"):
+    ours = heat[f"trained: {method}"]
+    others = heat[f"random: {method}"], heat["contrast"]
+    print(f"  {method:20}", "  ".join(f"{rank_correlation(ours, other).mean():+8.2f}" for other in others))
+    assert rank_correlation(ours, others[0]).mean() < 0.6
+assert rank_correlation(heat["contrast"], heat["contrast"]).min() > 0.99
+
+# %% [markdown]
+# A number near 1 in the first column would mean that the map hardly changes when the weights are thrown away: it was
+# about the picture all along. These methods are far from that and pass the test. In the pointing game they lost to
+# contrast all the same. Passing one control does not make a map an explanation.
+#
+# *Here is one photograph where it works.* One photograph is an anecdote, and whoever shows it chose it.
+#
+# What may be concluded, then? What survived a control: that the filters are smooth where random ones are not; that
+# positions know the grid; that attention is more local and more choosy than in either twin; that single heads are
+# replaceable and some blocks are not. These are statements about the model, each with its baseline.
+
+# %% [markdown] anchor="film"
+# ## The film
+#
+# When did it all come about? During the training of the CIFAR-10 model we kept copies of the weights. About twenty of
+# them, reduced to what this lesson draws, are in `movie.safetensors` (`benchmarks/movie.py` made it). The first frame
+# is the model before its first step.
+
+# %%
+movie = load_file(SHIPPED["cifar10"] / "movie.safetensors")
+for name, tensor in movie.items():
+    print(f"{name:13}", tuple(tensor.shape))
+movie = {name: tensor.float() for name, tensor in movie.items()}
+T = len(movie["epoch"])
+assert movie["epoch"][0] == 0
+assert (movie["epoch"].diff() > 0).all()
+assert movie["positions"][-1].std() > movie["positions"][0].std() + 0.05
+
+
+def settled(close):
+    """The first epoch from which on all frames are close to the last one."""
+    return int(movie["epoch"][next(t for t in range(T) if close[t:].all())])
+
+
+def alike(values):
+    """Correlation of each frame with the last."""
+    flat = values.flatten(1)
+    return torch.stack([torch.corrcoef(torch.stack([one, flat[-1]]))[0, 1] for one in flat])
+
+
+ten = movie["explained"][:, :10].sum(1)  # by the first ten components
+print(f"nearly as in the last frame, epoch {movie['epoch'][-1]:.0f}:")
+print(
+    "  map of positions (correlation above 0.9)        from epoch", settled(alike(movie["positions"]) > 0.9)
+)
+print(
+    "  filters (nine tenths of the gain in variance)   from epoch",
+    settled(ten - ten[0] > 0.9 * (ten[-1] - ten[0])),
+)
+print("  attention, last block (correlation above 0.9)   from epoch", end=" ")
+print(settled(alike(movie["attention"][:, 1].mean(1)) > 0.9))
+
+# %% alt="Twenty frames in two columns, one for each stored epoch, each with its epoch and validation accuracy. In each frame: the first 25 components of the filters, the first of which turn from coloured noise to edges and stripes; sixty-four maps of position similarity, which turn from single dots to smooth spots; the attention distance of each head over blocks, which leaves the line of uniform attention; and attention on three photographs in the second and the last block, which turns from even to patchy." tags=["film"]
+ACROSS, WIDE, HIGH = 2, WIDTH / 2, 2.1  # inches; every frame has exactly this size
+down = -(-T // ACROSS)
+set_matplotlib_formats("retina", bbox_inches=None)  # no trimming: the page cuts the sheet into frames
+plt.rcParams["image.interpolation"] = "nearest"  # this, and few colours, keep the file small
+few_colours = colormaps[DIVERGING].resampled(21)
+greys = photos[shown].mean(1).mul(15).round().div(15)[..., None].expand(-1, -1, -1, 3)  # (3, S, S, 3)
+sheet = plt.figure(figsize=(ACROSS * WIDE, down * HIGH), layout="none")
+
+
+def overlay(heat):
+    """Maps (3, gh, gw), as multiples of the even share, over the grey photographs."""
+    times = (heat / heat.mean((1, 2), keepdim=True) / 4).clamp(0, 1).mul(8).round().div(8)
+    times = times.repeat_interleave(P, 1).repeat_interleave(P, 2)
+    return 0.4 * greys + 0.6 * torch.tensor(colormaps["viridis"](times.numpy())[..., :3]).float()
+
+
+def panel(x, y, width, height, title):
+    """Axes at x, y inches from the lower left corner of frame t."""
+    x, y = x + t % ACROSS * WIDE, y + (down - 1 - t // ACROSS) * HIGH
+    W, H = ACROSS * WIDE, down * HIGH
+    ax = sheet.add_axes((x / W, y / H, width / W, height / H))
+    ax.set_title(title, fontsize=6.5, pad=2)
+    return ax
+
+
+for t in range(T):
+    title = f"epoch {movie['epoch'][t]:.0f}"
+    title += f"     {movie['val_accuracy'][t]:.1%} right" if t else ""  # nobody validated frame 0
+    bare(panel(0.08, 1.9, 0, 0, None)).text(0, 0, title, fontsize=8, weight="bold")
+    bare(panel(0.08, 0.72, 0.96, 0.96, "components")).imshow(mosaic(as_colours(movie["components"][t]), 5))
+    sheet_of_tiles = mosaic(movie["positions"][t].flatten(0, 1), gw)
+    ax = bare(panel(1.18, 0.615, 1.065, 1.065, "positions"))
+    ax.imshow(sheet_of_tiles, cmap=few_colours, vmin=-1, vmax=1)
+    ax = panel(2.44, 0.76, 0.9, 0.92, "distance, patches")
+    ax.plot(movie["distance"][t], ".", color=CYCLE[0], markersize=2.5)
+    ax.axhline(uniform, color=INK, linewidth=0.6, linestyle="--")
+    ax.set(ylim=(0, 1.4 * uniform), xticks=(0, L - 1), yticks=(0, 2, 4))
+    ax.tick_params(labelsize=5.5, length=2, pad=1)
+    for x, block, title in ((0.08, 0, "second block"), (1.82, 1, "last block")):
+        heats = overlay(movie["attention"][t, block].mean(0))
+        bare(panel(x, 0.04, 1.5, 0.48, title)).imshow(mosaic(heats, 3, gap=2))
+plt.show()
+plt.rcParams["image.interpolation"] = "auto"
+use_style()
+print(f"film, {ACROSS} to a row: " + ", ".join(f"epoch {e:.0f}" for e in movie["epoch"]))
+
+# %% [markdown]
+# On the site a slider shows one frame at a time; in a notebook they lie side by side. The photographs are always the
+# same three, and every scale stays fixed. Watch the order of events, and compare it with the epochs printed
+# above. The map of positions is there first, and after that little happens to it. The attention on these photographs
+# keeps moving, from one frame to the next, until late in the training. Which of those frames would you
+# have published?
+
+# %% [markdown] anchor="mistakes"
+# ## Common mistakes
+#
+# Stripes taken for waves and the missing `keepdim` you have met. Three more.
+#
+# > **Common mistake.** Forgetting that the class token comes first. A map from the wrong columns is shifted by one
+# > patch, and wraps around at the edge of each row.
+
+# %%
+if prefix:
+    correct_map = maps[-1][0, :, 0, 1:].reshape(h, *grid)
+    shifted_map = maps[-1][0, :, 0, :-1].reshape(h, *grid)  # no error: the size fits
+    assert_close(correct_map, patch_map(maps[-1], grid, prefix)[0])
+    assert_close(shifted_map[:, :, 1:], correct_map[:, :, :-1])
+    print("every patch one to the right, and the class token itself in the corner:", end=" ")
+    print(torch.equal(shifted_map[:, 0, 0], maps[-1][0, :, 0, 0]))
+
+# %% [markdown]
+# > **Common mistake.** Stretching each map to its own minimum and maximum. Afterwards the random twin is as colourful
+# > as the trained model.
+
+# %%
+for name, which in (("trained", maps), ("random", twin_maps)):
+    heat_ = patch_map(which[-1], grid, prefix)
+    low, high = heat_.amin((2, 3), keepdim=True), heat_.amax((2, 3), keepdim=True)
+    stretched = (heat_ - low) / (high - low)
+    print(f"{name:8} spread of a map: as it is {heat_.std((2, 3)).mean():.4f},", end=" ")
+    print(f"stretched {stretched.std((2, 3)).mean():.2f}")
+assert patch_map(twin_maps[-1], grid, prefix).std((2, 3)).mean() < 0.2 * last.std((2, 3)).mean()
+
+# %% [markdown]
+# > **Common mistake.** Looking at all heads of all blocks and showing the one that found the object. With enough heads
+# > one always does. Here are the maps of the *untrained* shapes model:
+
+# %%
+every = torch.stack([patch_map(m, tg, tp) for m in toy_twin.attention_maps(x_shapes)], 2)  # (B, h, L, gh, gw)
+hits = torch.stack([pointing_game(m, on_shape) for m in every.flatten(1, 2).unbind(1)], 1)  # (B, h·L)
+print(
+    f"a head on average {hits.mean():.2f}; the best of all {hits.shape[1]}, picked for each picture,", end=" "
+)
+print(f"{hits.amax(1).mean():.2f}")
+assert hits.amax(1).mean() > hits.mean() + 0.3
+
+# %% [markdown]
+# Choose the head on one set of pictures and count on another.
+
+# %% [markdown] anchor="check-yourself"
+# ## Check yourself
+#
+# A head has a mean attention distance of nearly half the picture. Has it learnt to look far?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# One cannot say. Uniform attention has that distance, and so does an untrained head. Look at the entropy: a head that
+# looks far *and* is choosy has learnt something.
+#
+# </details>
+#
+# Why does a position table with no structure but “near places are alike” give stripes in the $N \times N$ matrix?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Place $i$ and place $i + g_w$ are neighbours in the grid, one below the other, but $g_w$ apart in the sequence. So
+# entries $g_w$ beside the diagonal are large, then those $2 g_w$ beside it, and so on.
+#
+# </details>
+#
+# The rows of a rollout sum to one. May one conclude that it was computed rightly?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# No: the identity has such rows, too, and so has the product in the wrong order. But if they do *not* sum to one, it
+# was computed wrongly. It is a necessary test, and a cheap one.
+#
+# </details>
+#
+# A new method reaches 0.75 in the pointing game on your pictures. Which three numbers do you ask for?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# What a flat map gets, what a blob in the centre gets, and what the same method gets on random weights. A fourth would
+# be contrast. On our shapes the second alone is close.
+#
+# </details>
+
+# %% [markdown] anchor="exercises"
+# ## Exercises
+#
+# **1. Uniform, on paper.** On one row of $n$ patches the mean distance of uniform attention is $(n^2 - 1)/3n$. Check
+# it, and find what it tends to, as a part of the row, for large $n$.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `attention_distance(torch.full((n, n), 1 / n), (1, n), 0)`.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit.analysis import attention_distance
+#
+# for n in (1, 2, 8, 14, 100):
+#     far = attention_distance(torch.full((n, n), 1 / n), (1, n), 0).item()
+#     assert abs(far - (n**2 - 1) / (3 * n)) < 1e-3
+# assert abs(far / 100 - 1 / 3) < 0.001  # a third of the row
+# ```
+#
+# </details>
+#
+# **2. Stripes without learning.** `sincos_2d` of lesson 2 *is* made of waves. Compare a tile and the $N \times N$
+# matrix on a grid of 4 × 16. Where are the stripes, and do they come from the waves?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Mean of each diagonal, as in the lesson; then shuffle the order in which the patches are read.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit.analysis import position_similarity
+# from vit.positions import sincos_2d
+#
+# tiles = position_similarity(sincos_2d((4, 16), 64), (4, 16), 0).tiles
+# by_rows = tiles.reshape(64, 64)
+# by_columns = tiles.permute(1, 0, 3, 2).reshape(64, 64)  # the same table, read down the columns
+#
+#
+# def first_peak(matrix):
+#     along = [matrix.diagonal(k).mean().item() for k in range(64)]
+#     return next(k for k in range(2, 63) if along[k] > along[k - 1] and along[k] > along[k + 1])
+#
+#
+# assert first_peak(by_rows) == 16
+# assert first_peak(by_columns) == 4  # one table, two spacings: the order of reading makes them
+# ```
+#
+# </details>
+#
+# **3. Block by block.** Adebayo et al. randomise a model from the top down. Replace the last $n$ blocks of the shapes
+# model by its twin's, for $n = 0, 1, 2 \dots$, and follow accuracy and the pointing game of the rollout.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `broken.blocks[-n:] = twin.blocks[-n:]` does not work on a `ModuleList`; loop and assign one by one. Accuracy should
+# fall at once. The maps?
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import copy
+# import torch
+# import torch.nn.functional as F
+# from vit import VisionTransformer, shapes
+# from vit.analysis import patch_map, pointing_game, rollout
+# from vit.inference import load_classifier
+#
+# drawn = load_classifier("shapes")
+# toy, config = drawn.model, drawn.model.config
+# torch.manual_seed(0)
+# twin = VisionTransformer(config).eval()
+# images, truth, mask = shapes.draw(torch.arange(200), 32)
+# x, on_shape = drawn.preprocessing.normalise(images), F.avg_pool2d(mask[:, None], config.patch_size)[:, 0]
+# right, points = [], []
+# with torch.no_grad():
+#     for n in range(config.depth + 1):
+#         broken = copy.deepcopy(toy)
+#         for i in range(config.depth - n, config.depth):
+#             broken.blocks[i] = twin.blocks[i]
+#         right.append((broken(x).argmax(1) == truth).float().mean().item())
+#         matrix = rollout(broken.attention_maps(x), num_prefix_tokens=config.num_prefix_tokens)
+#         heat = patch_map(matrix, config.grid_size, config.num_prefix_tokens)
+#         points.append(pointing_game(heat, on_shape).mean().item())
+# assert right[0] > 0.9 and right[2] < 0.7  # two random blocks, and the answers are gone
+# assert points[2] > 0.5  # and the map still points at the shape
+# ```
+#
+# A map from a model that can no longer answer still looks like an explanation.
+#
+# </details>
+#
+# **4. A lens for every patch.** The shapes model averages its patches before the head. Let the head read every patch
+# alone, after the last block. Do patches on the shape know the class better than those beside it?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `model.head(model.forward_features(x))` has one row of logits for each token.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+# from vit import shapes
+# from vit.inference import load_classifier
+#
+# drawn = load_classifier("shapes")
+# model, config = drawn.model, drawn.model.config
+# images, truth, mask = shapes.draw(torch.arange(200), 32)
+# with torch.no_grad():
+#     tokens = model.forward_features(drawn.preprocessing.normalise(images))[:, config.num_prefix_tokens :]
+#     right = model.head(tokens).argmax(-1) == truth[:, None]  # (B, patches)
+# on = F.avg_pool2d(mask[:, None], config.patch_size)[:, 0].flatten(1) > 0.5
+# inside, outside = right[on].float().mean(), right[~on].float().mean()
+# assert outside > 0.3  # patches without any of the shape know it: attention told them
+# assert inside > 0.3
+# ```
+#
+# After the last block a token is not its patch any more. That is the deepest reason to distrust a picture that paints
+# a patch with the number of its token.
+#
+# </details>
+
+# %% [markdown] anchor="key-points"
+# ## Key points
+#
+# Trained filters are smooth and trained positions know the grid; their random twins show neither. The stripes of the
+# full position matrix come from the order of reading. Attention distance needs the value of uniform attention beside
+# it. Rollout multiplies row-normalised tables, later block on the left; row sums of one are its cheapest test, with
+# max fusion above all. The logit lens gives a lower bound. Maps of random weights beat chance, a blob in the centre
+# beats them, and contrast may beat everything. So report baselines, many pictures, one scale, and a control with
+# random weights. Where you want to know whether something matters, take it away and count.
+#
+# What the model learns also depends on what it was shown, and how much. That is [lesson 10](10_data_and_bias.ipynb).
+
+# %% [markdown] anchor="references"
+# ## References
+#
+# Alexey Dosovitskiy et al., [An Image is Worth 16x16 Words: Transformers for Image Recognition at
+# Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: section 4.5, figures 6 and 7, appendices D.7 and D.8. Samira
+# Abnar and Willem Zuidema, [Quantifying Attention Flow in Transformers](https://arxiv.org/abs/2005.00928), ACL 2020.
+# Hila Chefer, Shir Gur and Lior Wolf, [Generic Attention-Model Explainability for Interpreting Bi-Modal and
+# Encoder-Decoder Transformers](https://arxiv.org/abs/2103.15679), ICCV 2021. Maithra Raghu et al., [Do Vision
+# Transformers See Like Convolutional Neural Networks?](https://arxiv.org/abs/2108.08810), NeurIPS 2021.
+# nostalgebraist, [interpreting GPT: the logit
+# lens](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens), 2020. Jianming Zhang et
+# al., [Top-down Neural Attention by Excitation Backprop](https://arxiv.org/abs/1608.00507), IJCV 2018 (ECCV 2016): the
+# pointing game. Vitali Petsiuk, Abir Das and Kate Saenko, [RISE: Randomized Input Sampling for Explanation of Black-box
+# Models](https://arxiv.org/abs/1806.07421), BMVC 2018. Sarthak Jain and Byron Wallace, [Attention is not
+# Explanation](https://arxiv.org/abs/1902.10186), NAACL 2019. Sarah Wiegreffe and Yuval Pinter, [Attention is not not
+# Explanation](https://arxiv.org/abs/1908.04626), EMNLP 2019. Julius Adebayo et al., [Sanity Checks for Saliency
+# Maps](https://arxiv.org/abs/1810.03292), NeurIPS 2018.
