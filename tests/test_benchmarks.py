@@ -1,0 +1,138 @@
+"""The measurements of lesson 10: the committed results are whole, and the script that makes them resumes."""
+
+import json
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from vit.convnet import ConvNet
+from vit.data import load_data
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "data_and_bias.json"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import data_and_bias
+
+    return data_and_bias
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return load_data("shapes", 24, train_size=400)
+
+
+@pytest.fixture
+def results():
+    return json.loads(RESULTS.read_text())
+
+
+def test_every_run_of_the_grid_is_there(bench, results):
+    wanted = [*bench.pilot(), *bench.plan(bench.best_rates(results["cases"]))]
+    assert set(results["cases"]) == {run.key for run in wanted}
+    for run in wanted:
+        case = results["cases"][run.key]
+        assert {k: case[k] for k in ("lr", "images", "augment", "shuffle")} == {
+            "lr": pytest.approx(run.lr),
+            "images": run.images,
+            "augment": run.augment,
+            "shuffle": run.shuffle,
+        }
+        assert case["steps"] == run.steps
+        assert ("test_accuracy" in case) == (run.arm != "pilot")  # the test pictures choose nothing
+        assert all(0.05 < case[k] <= 1.0 for k in case if k.endswith("_accuracy"))
+    assert {"device", "cores", "threads", "versions"} <= set(results["machine"])
+
+
+def test_the_costs_are_those_of_the_models(bench, results):
+    for name, cost in results["costs"].items():
+        model, times = name.split("/x")
+        assert cost == bench.cost(model, int(times))
+    for times in (1, 2, 4):
+        ours, theirs = (results["costs"][f"{m}/x{times}"]["parameters"] for m in ("vit", "cnn"))
+        assert ours == pytest.approx(theirs, rel=0.03)
+
+
+def test_markdown_is_that_of_the_results(bench, results):
+    assert RESULTS.with_suffix(".md").read_text() == bench.render(results)
+
+
+def test_the_lesson_computes_the_table_of_the_results(results):
+    """The lesson's own function, taken out of the notebook, against sums written out here."""
+    notebook = nbformat.read(ROOT / "notebooks" / "10_data_and_bias.ipynb", as_version=4)
+    (source,) = (cell.source for cell in notebook.cells if "def summarise" in cell.source)
+    names = {"statistics": statistics, "json": json, "path": RESULTS}
+    exec(compile(source, "lesson 10", "exec"), names)
+    for images in (200, 600, 2_000, 6_000, 20_000):
+        for model in ("vit", "cnn"):
+            values = [
+                case["test_accuracy"]
+                for key, case in results["cases"].items()
+                if key.startswith(f"main/{model}/x1/{images}/")
+            ]
+            mean = sum(values) / len(values)
+            sd = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+            assert len(values) == 3
+            assert names["summarise"]("main", model, images) == pytest.approx((mean, sd))
+
+
+def test_a_run_that_is_there_is_not_made_again(bench, pool, tmp_path, monkeypatch):
+    # Threads where the script has processes: it is the bookkeeping that is tested.
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", ThreadPoolExecutor)
+    rates, out = dict.fromkeys(bench.MODELS, 1e-3), tmp_path / "results.json"
+    runs = bench.plan(rates, sizes=(70,), seeds=1, steps=2)
+    assert bench.measure(runs[:1], out, pool, minutes=9, workers=1)
+    first = json.loads(out.read_text())
+    first["cases"][runs[0].key]["mark"] = "left alone"
+    out.write_text(json.dumps(first))
+    assert not bench.measure(runs[:2], out, pool, minutes=0, workers=1)  # no time: none is started
+    assert set(json.loads(out.read_text())["cases"]) == {runs[0].key}
+    assert bench.measure(runs, out, pool, minutes=9, workers=1)
+    cases = json.loads(out.read_text())["cases"]
+    assert set(cases) == {run.key for run in runs}
+    assert cases[runs[0].key]["mark"] == "left alone"
+    assert runs[-1].key in cases
+    assert "| main | CNN | ×1 | 70 | 0.001 |" in out.with_suffix(".md").read_text()
+
+
+def test_seeds_have_different_pictures(bench, pool):
+    run = bench.Run(arm="main", model="cnn", images=100, seed=1, lr=1e-3)
+    data = bench.prepare(run, pool)
+    torch.testing.assert_close(data.train.images, pool.train.images[100:200])
+    assert data.test.images is pool.test.images
+
+
+def test_shuffling_moves_whole_patches_alike_in_all_pictures(bench, pool):
+    run = bench.Run(arm="shuffled", model="cnn", images=50, seed=0, lr=1e-3, shuffle=True)
+    data = bench.prepare(run, pool)
+    images = pool.test.images
+    assert not torch.equal(data.test.images, images)
+    # Where a patch of the first picture went, the same patch of every picture went.
+    corner = images[:, :, :4, :4]
+    places = [
+        (y, x)
+        for y in range(0, 24, 4)
+        for x in range(0, 24, 4)
+        if torch.equal(data.test.images[:, :, y : y + 4, x : x + 4], corner)
+    ]
+    assert len(places) == 1
+
+
+def test_models_of_the_grid(bench):
+    assert isinstance(bench.build("cnn"), ConvNet)
+    assert bench.build("vit", 4).config.embed_dim == 4 * bench.build("vit").config.embed_dim
+    assert bench.build("learned").cls_token is not None
+    assert bench.best_rates(
+        {
+            f"{model}{lr}": {"arm": "pilot", "model": model, "lr": lr, "val_accuracy": accuracy}
+            for model in bench.MODELS
+            for lr, accuracy in ((1e-3, 0.5), (2e-3, 0.6), (4e-3, 0.4))
+        }
+    ) == dict.fromkeys(bench.MODELS, 2e-3)
