@@ -1,0 +1,1045 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: alt,anchor,tags
+#     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lesson:
+#     number: 10
+#     prerequisites: Lessons 5 and 6; what a convolution does
+# ---
+
+# %% [markdown]
+# # Data, scale and inductive bias
+#
+# Nobody tells a Vision Transformer that two pixels are neighbours, or that a star on the left is the same thing as a
+# star on the right. A convolutional network, a CNN, takes both for granted. What does the ignorance cost when
+# pictures are few? What does it buy when there are many? And where do the two lines cross?
+#
+# The usual answer is a sentence from the paper and a sketch of two crossing curves. Here the curves are measured, on
+# a problem small enough for a laptop: two models with as many weights, the same code, the same number of steps, two
+# hundred to twenty thousand pictures.
+#
+# After it you can say what an inductive bias is and count it, test for locality and for translation equivariance with
+# a few lines of code, compare two architectures without fooling yourself, and tell what such a comparison has not
+# shown.
+
+# %%
+# No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
+import inspect
+import json
+import math
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+import vit
+from vit import create_model
+from vit.augment import reseed
+from vit.convnet import ConvNet, ConvNetConfig, ResidualBlock
+from vit.data import load_data
+from vit.images import MemoryImages
+from vit.patches import patchify, unpatchify
+from vit.plotting import ACCENT, CYCLE, FAINT, SEQUENTIAL, WIDTH, bare, draw_image, draw_matrix, use_style
+from vit.recipe import Recipe
+from vit.training import Trainer, evaluate
+
+torch.manual_seed(0)
+use_style()
+path = Path(vit.__file__).parent.parent / "benchmarks" / "results" / "data_and_bias.json"  # (1)!
+S, P = 24, 4  # pixels: the side of a picture, the side of a patch
+data = load_data("shapes", S, train_size=6_000)
+images = data.test.images[:40] / 255  # (40, 3, 24, 24)
+print("pictures", tuple(images.shape), "of", ", ".join(data.classes))
+
+# %% [markdown]
+# 1. The long measurements were made beforehand, by `benchmarks/data_and_bias.py`. This lesson reads their results and
+#    repeats a small part.
+
+# %% [markdown] anchor="bias"
+# ## A bias is what you need not learn
+#
+# Take a signal of eight numbers and let a layer make eight new ones out of it. If the layer may be any linear map, it
+# is a full 8 × 8 matrix. What if we already know something about signals?
+#
+# First: *locality*. Each output depends on its neighbourhood only, say on itself and one number on either side. Most
+# of the matrix is zero then. Second: *sharing*. The rule is the same at every place. Then all rows are one row, moved
+# along. A matrix with both properties is a convolution. To see it, we push the eight unit vectors through `conv1d`;
+# what comes out are the columns.
+
+
+# %%
+def matrix_of(f, n):
+    """The matrix of a linear map on n numbers: `(n, 1, n)` unit vectors in, columns out."""
+    return f(torch.eye(n)[:, None])[:, 0].T  # (n, n)
+
+
+kernel = torch.tensor([1.0, 2.0, -1.0])
+conv = matrix_of(lambda signal: F.conv1d(signal, kernel[None, None], padding=1), 8)
+g = torch.Generator().manual_seed(1)
+dense = torch.randn(8, 8, generator=g)
+local = dense * (conv != 0)
+for name, matrix, free in (("any", dense, 64), ("local", local, 22), ("local, shared", conv, 3)):
+    print(f"{name:14} {int((matrix != 0).sum()):2} entries that are not zero, {free:2} free numbers")
+signal = torch.randn(8, generator=g)
+assert_close(conv @ signal, F.conv1d(signal[None, None], kernel[None, None], padding=1)[0, 0])
+assert (dense != 0).sum() == 64
+assert (local != 0).sum() == (conv != 0).sum() == 22
+
+# %% alt="Four matrices as coloured cells, red positive and blue negative. Any: 8 by 8, every cell has a colour of its own. Local: only three diagonals are coloured, irregularly. Local and shared: the same three diagonals, each in one colour. On the right a 25 by 25 matrix of a picture of 5 by 5 pixels: nine diagonals in three groups, with gaps where rows of the picture end."
+small = torch.randn(3, 3, generator=g)
+two = F.conv2d(torch.eye(25).reshape(25, 1, 5, 5), small[None, None], padding=1).reshape(25, 25).T
+figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.0))
+panels = [
+    ("any: 64", dense),
+    ("local: 22", local),
+    ("conv, 8 numbers: 3", conv),
+    ("conv, 5 × 5 pixels: 9", two),
+]
+for ax, (title, matrix) in zip(axes, panels, strict=True):
+    draw_matrix(ax, matrix, values=None, cmap="RdBu_r", limits=(-2.2, 2.2), title=title)
+    ax.set(xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# The numbers in the titles are the free ones. A convolution has three where any map has 64. On the right is the same
+# for pixels: a 3 × 3 convolution on a picture of 5 × 5, written as a matrix. Its pattern looks involved, and still
+# there are only nine different numbers in it.
+#
+# That is an *inductive bias*: what a model takes for granted before it has seen a single example. The 61 numbers that
+# the convolution does not have are not lost. Someone who knows pictures has set them, once and for all.
+#
+# > **The paper.** “We note that Vision Transformer has much less image-specific inductive bias than CNNs. In CNNs,
+# > locality, two-dimensional neighborhood structure, and translation equivariance are baked into each layer throughout
+# > the whole model.” (section 3.1)
+#
+# And attention? Its N × N matrix is full, and it is computed from the picture instead of being stored. Nothing in it is
+# zero beforehand, and nothing is shared between places. What *is* shared are the maps that make queries, keys and
+# values, and the MLP: they treat every patch alike.
+
+# %% [markdown] anchor="locality"
+# ## Locality: change one pixel
+#
+# Which outputs notice when one pixel changes? We need no theory for that. Change it, run the model again, and see
+# where the result differs. We ask one, two and four layers of 3 × 3 convolutions with random weights, and the first
+# block of a small ViT.
+
+
+# %%
+def stack(layers, channels=16):
+    """So many 3×3 convolutions, with GELUs between."""
+    parts = []
+    for i in range(layers):
+        conv = nn.Conv2d(channels if i else 3, channels, 3, padding=1, padding_mode="circular")
+        parts += [conv, nn.GELU()]
+    return nn.Sequential(*parts)
+
+
+def first_block(images):
+    """The tokens after one block, laid out as a map: `(B, D, 6, 6)`."""
+    return tiny.blocks[0](tiny.embed(images)).transpose(1, 2).unflatten(2, (S // P, S // P))
+
+
+def noticed(f, place):
+    """How much each place of the output changes when a pixel becomes white: a map."""
+    changed = star.clone()
+    changed[..., *place] = 1.0
+    with torch.no_grad():
+        return (f(changed) - f(star)).norm(dim=1)[0]
+
+
+torch.manual_seed(0)
+tiny = create_model("vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, pool="mean").eval()
+star, pixel = images[7:8], (9, 14)  # row, column
+ROUNDING = 1e-6  # what is smaller is no change
+maps = {f"{n} conv layer{'s' * (n > 1)}": noticed(stack(n), pixel) for n in (1, 2, 4)}
+maps["1 ViT block"] = noticed(first_block, pixel)
+for name, change in maps.items():
+    count = int((change > ROUNDING).sum())
+    print(f"{name:14} {count:3} of {change.numel()} places notice")
+for n, name in zip((1, 2, 4), maps, strict=False):
+    assert (maps[name] > ROUNDING).sum() == (2 * n + 1) ** 2
+assert (maps["1 ViT block"] > ROUNDING).all()
+
+# %% alt="Five panels. A small drawn shape with an orange square around one pixel; three maps where a square around that pixel is coloured, of 3, 5 and 9 pixels a side, on a blank ground; and a map of 6 by 6 patches where the patch with the pixel is brightest and every other patch is coloured as well."
+figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 1.65))
+draw_image(axes[0], star[0], "the pixel")
+corner = (pixel[1] - 0.5, pixel[0] - 0.5)
+axes[0].add_patch(plt.Rectangle(corner, 1, 1, fill=False, color=ACCENT, linewidth=1.8))
+for ax, (name, change) in zip(axes[1:], maps.items(), strict=False):
+    shown = torch.where(change > ROUNDING, (change / change.max()).log10(), torch.nan)
+    artist = bare(ax, name).imshow(shown, cmap=SEQUENTIAL, vmin=-4, vmax=0)
+    ax.add_patch(plt.Rectangle((-0.5, -0.5), *[change.shape[0]] * 2, fill=False, color=FAINT, clip_on=False))
+bar = figure.colorbar(artist, ax=axes, shrink=0.7, aspect=14, pad=0.01, ticks=[-4, -2, 0])
+bar.ax.set_yticklabels(["10⁻⁴", "10⁻²", "1"])
+plt.show()
+
+# %% [markdown]
+# Colour is the size of the change, compared with the largest, and white means none at all. After $n$
+# layers a square of $2n + 1$ pixels has noticed. Two corners of a picture get to know of each other only after many
+# layers. In a ViT everyone has noticed after a single block. Most of them hardly, to be sure: this one has random
+# weights and looks at everything alike. It has to learn where to look. The CNN need not learn it, and cannot learn
+# anything else.
+
+# %% [markdown] anchor="equivariance"
+# ## Translation equivariance: move the picture
+#
+# The second gift is sharing. Move the picture by a pixel, and what a convolution makes of it moves by a pixel. In
+# [lesson 6](06_training.ipynb#bias) we checked it with a yes or a no. Let us look now.
+#
+# A picture is moved by $s$ pixels to the right; what leaves comes in on the other side. We compare the features of
+# the moved picture with the moved features of the original. For patches, features can only move by whole patches, so
+# we take the nearest number. (The convolutions of `stack` see what is on the other side, too. Zeros at the borders
+# would not move along.)
+
+
+# %%
+def mismatch(f, shift, pixels_per_place=1):
+    """How far features are from moving along with the picture, as a share of their spread."""
+    with torch.no_grad():
+        before, after = f(images), f(images.roll(shift, dims=3))
+    expected = before.roll(round(shift / pixels_per_place), dims=3)
+    spread = before - before.mean(dim=(0, 2, 3), keepdim=True)
+    return ((after - expected).norm() / spread.norm()).item()
+
+
+def tokens(model):
+    return lambda x: model.forward_features(x).transpose(1, 2).unflatten(2, (S // P, S // P))
+
+
+torch.manual_seed(0)
+bag = create_model(
+    "vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, pos_embed="none", pool="mean"
+)
+convolutions = stack(3)
+shifts = range(9)
+followed = {
+    "three convolutions": [mismatch(convolutions, s) for s in shifts],
+    "ViT without positions": [mismatch(tokens(bag.eval()), s, P) for s in shifts],
+    "ViT with positions": [mismatch(tokens(tiny), s, P) for s in shifts],
+}
+for name, values in followed.items():
+    exact = [s for s, value in zip(shifts, values, strict=True) if value < 1e-4]
+    print(f"{name:22} follows exactly for shifts of", exact)
+assert max(followed["three convolutions"]) < 1e-4
+assert [s for s in shifts if followed["ViT without positions"][s] < 1e-4] == [0, 4, 8]
+assert min(followed["ViT with positions"][1:]) > 1e-2
+
+# %% alt="A line chart. Across, the shift from 0 to 8 pixels; upwards, how far the features are from moving along. Three convolutions: a flat line at zero. A ViT without positions: zero at 0, 4 and 8, the width of a patch, and high between. A ViT with positions: much the same, but above zero at 4 and 8 as well."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.5))
+for (name, values), marker, color in zip(
+    followed.items(), "os^", (CYCLE[1], CYCLE[4], CYCLE[0]), strict=True
+):
+    ax.plot(shifts, values, marker=marker, markersize=4, color=color, label=name)
+ax.set(xlabel="shift, pixels", ylabel="mismatch", xticks=list(shifts))
+ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+plt.show()
+
+# %% [markdown]
+# The convolutions follow every shift. The ViT without positions follows whole patches and nothing between: the grid
+# of patches stays where it is while the picture moves under it. With positions it follows nothing.
+#
+# Do not take this for more than it is. The CNN that we are going to train is not exact either. It halves the picture
+# twice, pads its borders with zeros, and its norms average over the whole picture. A bias is a strong hint, and seldom
+# a law.
+
+# %% [markdown] anchor="shuffle"
+# ## No neighbours at all: shuffle the patches
+#
+# How little a ViT knows is best seen with violence. We cut the pictures into patches and lay these in another order.
+
+# %%
+order = torch.randperm((S // P) ** 2, generator=torch.Generator().manual_seed(0))
+
+
+def shuffled(images):
+    """Move the patches of every picture in the same way: `(B, C, S, S) -> (B, C, S, S)`."""
+    return unpatchify(patchify(images, P)[:, order], P, (S, S))
+
+
+torch.manual_seed(0)
+cnn = ConvNet(ConvNetConfig(img_size=S, width=16, depths=(1, 1, 1))).eval()
+learned = create_model("vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3).eval()
+moved = create_model("vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3).eval()
+moved.load_state_dict(learned.state_dict())
+with torch.no_grad():
+    moved.pos_embed[:, 1:] = learned.pos_embed[:, 1:][:, order]  # the class token stays in front
+    pairs = {
+        "ViT without positions": (bag(images), bag(shuffled(images))),
+        "CNN": (cnn(images), cnn(shuffled(images))),
+        "ViT, its positions moved along": (learned(images), moved(shuffled(images))),
+    }
+for name, (before, after) in pairs.items():
+    change = (after - before).abs().max()
+    print(f"{name:31} largest change of a logit:", f"{change:.2f}" if change > 1e-4 else "none")
+assert_close(*pairs["ViT without positions"])
+assert_close(*pairs["ViT, its positions moved along"])
+assert (pairs["CNN"][1] - pairs["CNN"][0]).abs().max() > 0.02
+
+# %% alt="Two rows of five pictures. Above, drawn shapes: one whole light figure on a dark ground in each. Below, the same pictures with their 36 patches in another order: fragments of edges scattered like a shuffled jigsaw puzzle."
+figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 2.75))
+for column, index in enumerate((2, 3, 37, 8, 9)):
+    draw_image(axes[0, column], images[index], data.classes[data.test.labels[index]])
+    draw_image(axes[1, column], shuffled(images)[index])
+plt.show()
+
+# %% [markdown]
+# To us the lower row is rubbish. To a ViT without positions it is the upper row, exactly. The CNN does see a difference.
+#
+# The third line is the interesting one. A ViT with *learned* positions gives the same answers to shuffled pictures, if
+# the rows of its position table are shuffled along. But that table starts as random noise, and noise in another order
+# is as good as before. So if we shuffle **all** pictures in the same way, training and test, this ViT faces the
+# same problem as before. It never knew that patch 7 and patch 8 are neighbours. It must find out in either case. Keep this
+# in mind: it will give us an experiment in which the CNN's knowledge is wrong.
+
+# %% [markdown] anchor="opponent"
+# ## A fair opponent
+#
+# Against which CNN? Not a weak one. `vit.convnet` is a small residual network of pre-activation blocks (He et al.,
+# 2016): norm, ReLU, 3 × 3, norm, ReLU, 3 × 3, and a way past. A block in five lines, and the same from the package:
+
+
+# %%
+torch.manual_seed(0)
+block = ResidualBlock(16, 32, stride=2)
+
+
+def by_hand(x):
+    a = F.relu(F.group_norm(x, 4, block.norm1.weight, block.norm1.bias))
+    past = F.conv2d(a, block.shortcut.weight, stride=2)  # a change of width needs a map on the way past, too
+    b = F.conv2d(a, block.conv1.weight, stride=2, padding=1)
+    b = F.relu(F.group_norm(b, 4, block.norm2.weight, block.norm2.bias))
+    return past + F.conv2d(b, block.conv2.weight, padding=1)
+
+
+x = torch.randn(2, 16, S, S)
+assert_close(by_hand(x), block(x))
+print(tuple(x.shape), "->", tuple(block(x).shape))
+print(inspect.getsource(ResidualBlock.forward))
+
+# %% [markdown]
+# The rules, before the first number:
+#
+# Both models have as many parameters. Both are trained by `Trainer`, with the same number of steps and the same batch,
+# so each sees as many pictures, however few of them are different. Each has its own learning rate, the one that did best on
+# *validation* pictures in a small pilot. A seed stands for other weights, another order **and other training
+# pictures**, or the error bars would leave out the luck of the draw. The last weights are tested, once, on 2,000
+# pictures that chose nothing.
+
+
+# %%
+results = json.loads(path.read_text())
+runs = list(results["cases"].values())
+
+
+def values(arm, model, images, times=1, what="test_accuracy"):
+    """One number for each seed."""
+    wanted = {"arm": arm, "model": model, "images": images, "times": times}
+    return [run[what] for run in runs if wanted.items() <= run.items()]
+
+
+def summarise(*which, **more):
+    """Mean and standard deviation over the seeds."""
+    found = values(*which, **more)
+    return statistics.mean(found), statistics.stdev(found)
+
+
+# %%
+sizes = sorted({run["images"] for run in runs if run["arm"] == "main"})
+steps, batch = runs[0]["steps"], runs[0]["batch"]
+tests = {run["arm"] for run in runs if "test_accuracy" in run}
+print(f"{len(runs)} runs on {results['machine']['device']}: {steps} steps of {batch} pictures")
+print("model  width  parameters  multiply-accumulates a picture")
+for name in ("vit/x1", "cnn/x1", "vit/x2", "cnn/x2", "vit/x4", "cnn/x4"):
+    cost = results["costs"][name]
+    print(f"{name[:3]}    {name[-2:]}   {cost['parameters']:11,}  {cost['macs']:11,}")
+model, other = results["costs"]["vit/x1"], results["costs"]["cnn/x1"]
+print(
+    f"the CNN has {other['parameters'] / model['parameters']:.2f} times the parameters and {other['macs'] / model['macs']:.1f} times the arithmetic"
+)
+assert abs(other["parameters"] / model["parameters"] - 1) < 0.03
+assert "pilot" not in tests
+
+# %% [markdown]
+# Look at the last line. Equal parameters are **not** equal arithmetic. A convolution uses each of its weights at every
+# place, and there are many more places than patches. Whoever prefers equal arithmetic must make the ViT wider. We do
+# that, too, further down.
+#
+# The pilot, on 2,000 pictures that no other run of its size is trained on:
+
+# %%
+for model in ("vit", "cnn"):
+    pilot = [run for run in runs if run["arm"] == "pilot" and run["model"] == model]
+    row = [f"{run['lr']:g}: {run['val_accuracy']:.1%}" for run in sorted(pilot, key=lambda run: run["lr"])]
+    print(f"{model}  {'   '.join(row)}")
+
+# %% [markdown] anchor="curves"
+# ## The curves
+#
+# Before you look: how far apart will the two be with 200 pictures, twenty of each class? And with 20,000?
+
+# %% alt="Two line charts, from 200 to 20,000 different training pictures on a logarithmic axis. Left, test accuracy: the CNN rises from a third to nearly 100 percent at 600 pictures and stays there; the ViT starts near the dotted line of chance and rises slowly to about two thirds, with long bars at the right. Right, the same with dashed lines for training pictures: the CNN's is at 100 percent throughout; the ViT's is at 100 percent up to 600 pictures, then falls and meets its test accuracy at 20,000."
+LOOK = {
+    "vit": ("ViT", CYCLE[0], "o"),
+    "cnn": ("CNN", CYCLE[1], "s"),
+    "learned": ("ViT, learned positions", CYCLE[0], "^"),
+}
+
+
+def draw_curve(ax, arm, model, what="test_accuracy", **style):
+    """Mean over the seeds, with a bar of one standard deviation each way, against the number of pictures."""
+    label, color, marker = LOOK[model]
+    have = sorted({run["images"] for run in runs if (run["arm"], run["model"]) == (arm, model)})
+    means, deviations = zip(*(summarise(arm, model, n, what=what) for n in have), strict=True)
+    style = {"label": label, "color": color, "marker": marker, "markersize": 4.5, "capsize": 3} | style
+    ax.errorbar(have, [100 * m for m in means], [100 * d for d in deviations], **style)
+
+
+def axis_of_sizes(ax, title=None):
+    ax.set(xscale="log", xlabel="different training pictures", ylim=(0, 104), title=title)
+    ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    ax.minorticks_off()
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+for model in ("cnn", "vit"):
+    draw_curve(left, "main", model)
+    draw_curve(right, "main", model, "train_accuracy", ls="--", label=f"{LOOK[model][0]}, training pictures")
+    draw_curve(right, "main", model, label=f"{LOOK[model][0]}, test pictures")
+left.axhline(10, color=FAINT, linewidth=1, linestyle=":", label="chance")
+axis_of_sizes(left, "test accuracy, %")
+axis_of_sizes(right, "the same, and training accuracy, %")
+left.legend(loc="lower right", bbox_to_anchor=(1.0, 0.12))
+right.legend(loc="lower right", bbox_to_anchor=(1.0, 0.12), fontsize=7)
+plt.show()
+
+# %% [markdown]
+# And the numbers, with the question of the page put to them: is there a number of pictures at which the ViT is ahead?
+
+# %%
+print("pictures  ViT, training   ViT, test     CNN, test     CNN ahead by  passes over them")
+ahead = {}
+for n in sizes:
+    (a, sa), (b, sb) = (summarise("main", m, n) for m in ("vit", "cnn"))
+    error = math.sqrt((sa**2 + sb**2) / len(values("main", "vit", n)))  # (1)!
+    ahead[n] = (b - a, error)
+    known, _ = summarise("main", "vit", n, what="train_accuracy")
+    row = f"{n:8,}       {100 * known:6.1f} %   {100 * a:4.1f} ± {100 * sa:4.1f}   {100 * b:5.1f} ± {100 * sb:3.1f}"
+    print(f"{row}     {100 * (b - a):4.1f} ± {100 * error:3.1f} {steps * batch / n:10.0f}")
+crossed = [n for n, (difference, _) in ahead.items() if difference < 0]
+print("the ViT is ahead at:", crossed or "none of these numbers")
+widest = max(ahead, key=lambda n: ahead[n][0])
+print(f"the CNN's lead is largest at {widest:,} pictures")
+
+# %% [markdown]
+# 1. The standard error of a difference of two means: each has variance $s^2 / n$ for $n$ seeds, and variances add.
+
+# %% [markdown]
+# **The lines do not cross here.** The CNN is ahead at every number of pictures, and with 600 of them the ViT is lost
+# where the CNN has all but solved the problem. With 200 the ViT can hardly be told from guessing.
+#
+# The right panel says how. With 200 and with 600 pictures the ViT knows *every* training picture and little about the
+# others. It was not short of weights or of steps. Very many functions fit 600 labelled pictures; training finds one of
+# them; the bias decides which. The CNN can only express functions that treat all places alike, and few of these fit by
+# accident.
+#
+# Now the other end. With 20,000 pictures the ViT's two lines meet. It is as bad on the pictures that it was trained on
+# as on others. It no longer learns by heart, and still more pictures would not help it. So what is it short of?
+
+# %% [markdown] anchor="steps"
+# ## Short of pictures, or of steps?
+#
+# An experiment can tell. If pictures are missing, more training changes nothing. So we give the ViT three times the
+# steps. Which part of its curve will move?
+
+# %% alt="The curves of the CNN and the ViT as before, and with hollow markers the ViT after three times the steps. At 600 pictures the hollow marker lies on the ViT's curve; from there it rises more and more steeply above it, and at 20,000 it has nearly reached the CNN."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 3.0))
+draw_curve(ax, "main", "cnn")
+draw_curve(ax, "main", "vit")
+longer = sorted({run["images"] for run in runs if run["arm"] == "longer"})
+after = {n: values("longer", "vit", n)[0] for n in longer}  # one run each
+ax.plot(
+    longer,
+    [100 * accuracy for accuracy in after.values()],
+    marker="o",
+    color=CYCLE[0],
+    linestyle="--",
+    markerfacecolor="white",
+    label="ViT, three times the steps, one run each",
+)
+axis_of_sizes(ax)
+ax.set_ylabel("test accuracy, %")
+ax.legend(loc="lower right")
+plt.show()
+for n in longer:
+    before, (known,) = summarise("main", "vit", n)[0], values("longer", "vit", n, what="train_accuracy")
+    print(f"ViT, {n:6,} pictures: {before:.0%}, then {after[n]:.0%} (training pictures {known:.0%})")
+gain = {n: after[n] - summarise("main", "vit", n)[0] for n in longer}
+assert gain[longer[0]] < 0.05
+assert gain[longer[-1]] > 0.2
+
+# %% [markdown]
+# With 600 pictures the steps are of no use: every training picture was known by heart before. There, data is missing.
+# With 20,000 it was nearly all a lack of steps. So only the left part of the first figure is hunger for data. The right part is
+# hunger for training, and a curve of accuracy against pictures cannot tell the two apart. The training accuracy can.
+#
+# The new curve is at 100 % or close to it on the training pictures everywhere. What it lacks, more pictures would have
+# to give, and they do: it rises all the way, towards the CNN and not yet past it. The CNN was quicker in both senses.
+# What is built in need not be learned, neither from pictures nor in steps.
+
+# %% [markdown] anchor="width"
+# ## Wider
+#
+# Does a larger model need more pictures, since it has more weights to set? We double the width, which makes four
+# times the parameters, and double it once more. The CNN is made wider only where it has not reached 100 % anyway, and
+# once. The learning rates are those of the narrow models divided by the factor, a rule of thumb that was not tried out
+# for each width.
+
+# %% alt="Two scatter plots of test accuracy against million multiply-accumulates on a logarithmic axis. With 600 pictures, the dots of the ViT at one, two and four times the width lie far below those of the CNN. With 20,000 pictures the wider ViTs lie higher than the narrow one, and the CNN is at 100 percent."
+widths = sorted({run["times"] for run in runs})
+two_sizes = sorted({run["images"] for run in runs if run["arm"] == "width"})
+
+
+def at_width(model, images, times):
+    return values("main" if times == 1 else "width", model, images, times)
+
+
+figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6), sharey=True)
+for ax, n in zip(axes, two_sizes, strict=True):
+    for model in ("cnn", "vit"):
+        label, color, marker = LOOK[model]
+        for times in widths:
+            macs = results["costs"][f"{model}/x{times}"]["macs"] / 1e6
+            found = [100 * accuracy for accuracy in at_width(model, n, times)]
+            ax.plot([macs] * len(found), found, marker, color=color, markersize=5, alpha=0.7)
+            if found:
+                at = (macs, statistics.mean(found))
+                ax.annotate(
+                    f"{label} ×{times}", at, (7, -9), textcoords="offset points", fontsize=8, color=color
+                )
+    ax.set(xscale="log", xlim=(2, 180), ylim=(0, 106), title=f"{n:,} pictures")
+    ax.set_xticks([3, 10, 30, 100], ["3", "10", "30", "100"])
+    ax.set_xlabel("million multiply-accumulates")
+    ax.minorticks_off()
+axes[0].set_ylabel("test accuracy, %")
+plt.show()
+
+# %%
+print("pictures  model" + "".join(f"      ×{times}" for times in widths))
+for n in two_sizes:
+    for model in ("vit", "cnn"):
+        row = [at_width(model, n, times) for times in widths]
+        cells = [f"{100 * statistics.mean(found):6.1f} %" if found else "       –" for found in row]
+        print(f"{n:8,}  {model}  " + "".join(cells))
+wide, narrow = (statistics.mean(at_width("vit", two_sizes[-1], times)) for times in (2, 1))
+assert wide > narrow + 0.05
+
+# %% [markdown]
+# Each dot is one seed, and across stands the arithmetic for one picture, so that models of equal cost stand above each
+# other. No: more weights did not need more pictures here. With 20,000 pictures the wider ViT gets much further in the same
+# number of steps. With 600 the widest is a little better, too, though it knows all training pictures by heart as the
+# narrow one does. But no width that we tried makes up for the bias: a CNN with a fraction of the arithmetic is ahead of
+# the widest ViT.
+
+# %% [markdown] anchor="wrong-bias"
+# ## When the knowledge is wrong
+#
+# A bias is a bet. The CNN bets that neighbours matter, and on drawn shapes it wins. Let us make it a bad bet: we shuffle
+# the patches of all pictures, of training and test alike, in one fixed order. For a ViT with learned positions nothing
+# has changed; we have [proved that above](#shuffle). So its curve on whole pictures *is* its curve on shuffled ones,
+# and no extra run is needed. Only the CNN has to be trained anew. (It keeps its learning rate. No pilot was made for shuffled
+# pictures.)
+
+# %% alt="Three curves at 200, 2,000 and 20,000 pictures. The CNN on whole pictures goes from a third to 100 percent. The CNN on shuffled pictures lies well below it everywhere. The ViT with learned positions, which are the same on both kinds of pictures, lies lowest."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 3.0))
+draw_curve(ax, "main", "cnn")
+draw_curve(ax, "shuffled", "cnn", ls="--", markerfacecolor="white", label="CNN, patches shuffled")
+draw_curve(ax, "learned", "learned", label="ViT, learned positions, shuffled or not")
+axis_of_sizes(ax)
+ax.set_ylabel("test accuracy, %")
+ax.legend(loc="lower right")
+plt.show()
+for n in sorted({run["images"] for run in runs if run["arm"] == "shuffled"}):
+    row = [
+        summarise(*which, n)[0] for which in (("main", "cnn"), ("shuffled", "cnn"), ("learned", "learned"))
+    ]
+    print(f"{n:6,} pictures: CNN {row[0]:4.0%}, shuffled {row[1]:4.0%}; ViT {row[2]:4.0%}")
+
+# %% [markdown]
+# The CNN pays for its bet, and more pictures do not give it all back. What it knows about neighbours is now false for
+# most pairs of them.
+#
+# It is still ahead of the ViT, and that is worth a second thought. Part of its knowledge has survived. Inside a patch
+# everything is where it was, and a piece of an outline is the same piece wherever it lies. The ViT, on the other hand,
+# is short of steps, as we have just seen, and this one has to learn its positions as well. Whether no bet beats a bad
+# bet in the end, this budget cannot show.
+
+# %% [markdown] anchor="augmentation"
+# ## Knowledge by example
+#
+# What is not built in can be shown. A shape that is moved by up to three pixels, or mirrored, is the same shape; with
+# these classes nobody would object. So we train the ViT on pictures that are moved and mirrored at random, a little
+# differently each time it meets them. Does it help? Guess first.
+
+# %%
+for n in sorted({run["images"] for run in runs if run["arm"] == "augmented"}):
+    for name, arm in (("as they are", "main"), ("moved and mirrored", "augmented")):
+        test, known = (
+            statistics.mean(values(arm, "vit", n, what=w)) for w in ("test_accuracy", "train_accuracy")
+        )
+        print(f"{n:5,} pictures, {name:18}: test {test:4.0%}, training {known:4.0%}")
+(shown,) = values("augmented, longer", "vit", 2_000)
+print("three times the steps:")
+print(
+    f"2,000 pictures, as they are {after[2_000]:.0%}, moved and mirrored {shown:.0%}; 6,000 as they are {after[6_000]:.0%}"
+)
+assert shown > after[2_000] + 0.2
+
+# %% [markdown]
+# In the usual number of steps it does *not* help; the ViT is even a little worse. Look at the training pictures to see
+# why. It no longer learns them by heart, which is what augmentation is for. But to learn what a moved shape has in common
+# with itself takes longer than to learn by heart, and there was no time.
+#
+# Then the last two lines. With three times the steps the moved and mirrored pictures leave the others far behind. In
+# these single runs 2,000 of them are worth more than 6,000 as they are. So knowledge can be given by example, and the
+# price is paid in steps.
+#
+# [Lesson 6](06_training.ipynb#bias) has the number of Steiner et al. (2022) for photographs: “increased compute and
+# AugReg”, together, can be worth ten times the pictures. Their first two words are easily overlooked.
+
+# %% [markdown] anchor="live"
+# ## A small slice, now
+#
+# All that came out of a file. Here is a part of it while you wait: one seed, two numbers of pictures, a quarter of the
+# steps. `train` is what the script does, without its bookkeeping.
+
+
+# %%
+def build(model):
+    if model == "cnn":
+        return ConvNet(ConvNetConfig(img_size=S, width=16, depths=(1, 1, 1)))
+    return create_model(
+        "vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, pool="mean", pos_embed="sincos2d"
+    )
+
+
+def train(model, images, steps, seed=0):
+    """Train on the first so many pictures; return the accuracy on the 2,000 test pictures."""
+    mine = MemoryImages(data.train.images[:images], data.train.labels[:images])
+    (lr,) = {run["lr"] for run in runs if run["arm"] == "main" and run["model"] == model}
+    recipe = Recipe(
+        img_size=S,
+        seed=seed,
+        epochs=math.ceil(steps / (images // batch)),
+        batch_size=batch,
+        lr=lr,
+        flip=False,  # no augmentation
+        pad=0.0,
+        chunk=batch,
+    )
+    reseed(seed, "weights")
+    trainer = Trainer(recipe, replace(data, train=mine), model=build(model))
+    trainer.total = steps  # however many epochs that is
+    while trainer.step < steps:
+        trainer.train_step()
+    return evaluate(trainer.finished_model(), data.test, trainer.preprocessing)["accuracy"]
+
+
+short = steps // 4
+live = {(model, n): train(model, n, short) for n in (600, 6_000) for model in ("cnn", "vit")}
+for (model, n), accuracy in live.items():
+    print(f"{LOOK[model][0]}, {n:5,} pictures, {short} steps: {accuracy:.0%}")
+for n in (600, 6_000):
+    assert live["cnn", n] > live["vit", n] + 0.15
+
+# %% alt="The curves of the CNN and the ViT against the number of training pictures, with large hollow markers at 600 and 6,000 pictures for the four models trained just now. The hollow markers lie at or below their curves, the CNN's far above the ViT's."
+figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
+for model in ("cnn", "vit"):
+    draw_curve(ax, "main", model)
+    points = [(n, 100 * accuracy) for (m, n), accuracy in live.items() if m == model]
+    _, color, marker = LOOK[model]
+    ax.plot(
+        *zip(*points, strict=True),
+        marker,
+        markersize=9,
+        markerfacecolor="white",
+        markeredgecolor=color,
+        label=f"{LOOK[model][0]}, now",
+        zorder=3,
+    )
+axis_of_sizes(ax)
+ax.set_ylabel("test accuracy, %")
+ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+plt.show()
+
+# %% [markdown]
+# With a quarter of the steps all four lie below their curves, or at best on them. The order is that of the long runs.
+
+# %% [markdown] anchor="not-shown"
+# ## What this does not show
+#
+# One synthetic problem, ten outlines, pictures of 24 pixels. Two small models, one budget of steps and a glance at a
+# larger one. A pilot of four learning rates at a single size, where the CNN's best is the largest that was tried. No
+# weight decay was tuned, no schedule, no patch size. Twice the arithmetic for the CNN at equal parameters. Three seeds at most,
+# so that a bar is itself a rough estimate; and of three times the steps, and of the widest ViT, single runs.
+#
+# And the problem suits the CNN: the same outline anywhere in the picture is just what sharing is for. Do not conclude
+# that a CNN is better on your photographs. Conclude that such curves can be measured in an afternoon, and that one without its
+# budget, its learning rates and its training accuracies says little.
+
+# %% [markdown] anchor="paper"
+# ## What the paper saw
+#
+# Everything above is ours, small and drawn. The paper asked the same question with three sets of photographs: ImageNet
+# with about 1.3 million, ImageNet-21k with 14 million, and Google's own JFT with about 300 million. It pre-trained on each and
+# fine-tuned on ImageNet. These are its numbers, from table 5; figure 3 draws them.
+
+# %%
+PAPER = {  # Top-1 accuracy on ImageNet, %, after pre-training on each; Dosovitskiy et al. (2021), table 5
+    "ViT-B/32": (73.38, 81.28, 80.73),
+    "ViT-B/16": (77.91, 83.97, 84.15),
+    "ViT-L/32": (71.16, 80.99, 84.37),
+    "ViT-L/16": (76.53, 85.15, 87.12),
+}
+PRETRAINED = (1.3e6, 14e6, 303e6)  # images, section 4.1
+for patch in (16, 32):
+    base, large = PAPER[f"ViT-B/{patch}"], PAPER[f"ViT-L/{patch}"]
+    ahead = [f"{l - b:+.1f}" for b, l in zip(base, large, strict=True)]
+    print(f"L/{patch} against B/{patch}, points:", "  ".join(ahead))
+    assert large[0] < base[0]
+    assert large[2] > base[2] + 2
+
+# %% alt="A line chart of the paper's numbers. Across, pre-training images, from one to three hundred million; upwards, accuracy on ImageNet in percent. Four lines for ViT-B and ViT-L with patches of 16 and 32. With the smallest set the Large models, in orange, lie below the Base models, in blue, of the same patch size; with the largest set they lie above them."
+figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.8))
+for name, accuracy in PAPER.items():
+    style = {"color": ACCENT if "L" in name else CYCLE[0], "linestyle": "-" if "16" in name else "--"}
+    ax.plot(PRETRAINED, accuracy, marker="o", markersize=4, label=name, **style)
+ax.set(xscale="log", xlabel="pre-training images (Dosovitskiy et al., table 5)", ylabel="ImageNet, %")
+ax.set_xticks(PRETRAINED, ["1.3 M", "14 M", "303 M"])
+ax.minorticks_off()
+ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+plt.show()
+
+# %% [markdown]
+# With the smallest set the larger model is the *worse* one, unlike ours. With the largest it is well ahead. So it is not one line
+# that crosses another: each size of ViT has a crossing of its own. Against CNNs, the ResNets of Kolesnikov et al. (BiT),
+# the picture is the same:
+#
+# > **The paper.** “The BiT CNNs outperform ViT on ImageNet, but with the larger datasets, ViT overtakes.” (section 4.3)
+#
+# To leave the contents of the sets out of it, the paper then took random parts of JFT alone: 9, 30 and 90 million
+# images, and all of them.
+#
+# > **The paper.** “ResNets perform better with smaller pre-training datasets but plateau sooner than ViT, which performs
+# > better with larger pre-training.” (figure 4)
+#
+# > **The paper.** “For example, ViT-B/32 is slightly faster than ResNet50; it performs much worse on the 9M subset, but
+# > better on 90M+ subsets.” (section 4.3)
+#
+# > **The paper.** “This result reinforces the intuition that the convolutional inductive bias is useful for smaller
+# > datasets, but for larger ones, learning the relevant patterns directly from data is sufficient, even beneficial.”
+# > (section 4.3)
+#
+# Read it with the eyes of this lesson. The models were matched by computation, not by parameters. The recipe was one and the
+# same for all of the JFT parts, without further regularisation, and the best epoch was taken. The quality is that of a
+# few-shot linear classifier. All of that is stated in the section, and all of it could move the crossing.
+#
+# And it has been moved, from both sides. DeiT (Touvron et al., 2021) changed the recipe and hardly the model:
+#
+# > **The paper.** “In this work, we produce competitive convolution-free transformers by training on Imagenet only.”
+# > (Touvron et al., 2021, abstract)
+#
+# Steiner et al. (2022) measured what augmentation and regularisation are worth in pictures; [lesson
+# 6](06_training.ipynb#bias) quotes them: about ten times. And ConvNeXt (Liu et al., 2022) gave the modern recipe and some of the Transformer's
+# proportions to a CNN:
+#
+# > **The paper.** “Constructed entirely from standard ConvNet modules, ConvNeXts compete favorably with Transformers in
+# > terms of accuracy and scalability” (Liu et al., 2022, abstract)
+#
+# So “ViTs need 300 million images” is not a law. It is a point on one curve, drawn with one recipe.
+
+# %% [markdown] anchor="mistakes"
+# ## Common mistakes
+#
+# > **Common mistake.** Reporting the best of several seeds, or comparing somebody's best with somebody else's mean. How
+# > much is that worth? We take two models that are *equally good*, with the largest spread that we measured, and give
+# > one of them five seeds of which the best is reported.
+
+# %%
+spread = max(summarise("main", model, n)[1] for model in ("vit", "cnn") for n in sizes)
+g = torch.Generator().manual_seed(0)
+scores = 0.7 + spread * torch.randn(10_000, 2, 5, generator=g)  # (experiments, models, seeds)
+fair = scores[:, 0].mean(1) - scores[:, 1].mean(1)
+unfair = scores[:, 0].amax(1) - scores[:, 1].mean(1)
+print(f"spread over the seeds {100 * spread:.1f} points")
+print(
+    f"mean against mean: {100 * fair.mean():+.1f} points; best of five against mean: {100 * unfair.mean():+.1f}"
+)
+print(
+    f"the same model twice, and the first one “wins” in {(unfair > 0).float().mean():.0%} of the experiments"
+)
+assert abs(fair.mean()) < 0.1 * spread
+assert unfair.mean() > spread
+assert (unfair > 0).float().mean() > 0.9
+
+# %% [markdown]
+# > **Common mistake.** Equal *epochs* for all sizes of the training set. An epoch of few pictures has few steps, so the
+# > small runs are not only short of pictures. They are short of training.
+
+# %%
+epochs = 5
+for n in sizes:
+    print(f"{n:6,} pictures: {epochs} epochs are {epochs * (n // batch):5} steps")
+brief = train("cnn", 600, steps=epochs * (600 // batch))
+print(
+    f"the CNN, 600 pictures: {brief:.0%} after {epochs} epochs; above, after {short} steps, {live['cnn', 600]:.0%}"
+)
+assert brief < live["cnn", 600] - 0.15
+
+# %% [markdown]
+# The pictures are the same. Drawn as a curve, the difference would look exactly like a hunger for data.
+#
+# > **Common mistake.** Choosing with the test pictures: the learning rate, the epoch, or which of the runs to show.
+# > Suppose that a pilot of forty candidates, all equally good, were read off the test pictures.
+
+# %%
+g = torch.Generator().manual_seed(0)
+truth, tested = 0.8, 500
+found = torch.binomial(torch.full((1000, 40), float(tested)), torch.tensor(truth), generator=g) / tested
+print(
+    f"all are right on {truth:.0%}; the best of 40 looks like {found.amax(1).mean():.1%} on {tested} pictures"
+)
+assert found.amax(1).mean() > truth + 0.02
+
+# %% [markdown]
+# That is the selection effect of [lesson 6](06_training.ipynb#splits). In a comparison it is worse, because it favours
+# whoever tried more.
+
+# %% [markdown] anchor="check-yourself"
+# ## Check yourself
+#
+# Our CNN halves the picture twice. Suppose that there were no borders and no norms. Which shifts would its last feature
+# map follow exactly?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Those of a multiple of four pixels, as a ViT with patches of four and without positions. A stride is a grid, too.
+#
+# </details>
+#
+# Its norms are group norms: they take mean and deviation over the whole feature map. Is the network local, strictly?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# No. A pixel in one corner changes the mean, and through it every output, a little. So the perturbation test of this
+# page finds change everywhere. Locality is in the convolutions, which is why the test above used nothing else.
+#
+# </details>
+#
+# A ViT knows all of its 600 training pictures and fails on the test. A friend proposes to make it smaller, so that it
+# can no longer learn by heart. What speaks against it?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Few weights are not the right weights. The CNN has as many and does not need fewer. What is missing is a reason
+# to prefer one of the many functions that fit: a bias, augmentation, or weights that were trained on other pictures.
+#
+# </details>
+#
+# Someone shows you two curves that cross at 5,000 pictures: CNN ahead to the left, ViT to the right. Three questions
+# before you believe it?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# Did all runs have the same number of steps? Did each model have a learning rate of its own, chosen on validation
+# pictures? How large is the spread over the seeds near the crossing? And, as a fourth: what was held equal,
+# parameters, arithmetic or seconds?
+#
+# </details>
+
+# %% [markdown] anchor="exercises"
+# ## Exercises
+#
+# **1. How far it sees.** A stack of 3 × 3 convolutions has strides 1, 2, 1, 2, 1. How many input pixels does one output
+# depend on? Write the rule, and check it with gradients.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Keep two numbers: how far one step in the output is in the input, and how wide the field is. A layer widens it by
+# $(k - 1)$ such steps.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from torch import nn
+#
+# strides = [1, 2, 1, 2, 1]
+# field, step = 1, 1
+# for stride in strides:
+#     field += (3 - 1) * step
+#     step *= stride
+#
+# torch.manual_seed(0)
+# layers = [nn.Conv2d(1 if i == 0 else 8, 8, 3, stride=s, padding=1) for i, s in enumerate(strides)]
+# x = torch.zeros(1, 1, 64, 64, requires_grad=True)
+# y = nn.Sequential(*layers)(x)  # (1, 8, 16, 16)
+# y[0, :, 8, 8].sum().backward()
+# rows = (x.grad[0, 0] != 0).any(1).nonzero()[:, 0]
+# assert len(rows) == rows[-1] - rows[0] + 1 == field == 21
+# ```
+#
+# Strides let a CNN see far with few layers. A ViT's first layer sees everything.
+#
+# </details>
+#
+# **2. Local, but not shared.** Build a layer of 3 × 3 neighbourhoods with weights of its own at each place. Show that it is
+# local and does not follow shifts, and that it becomes a convolution when all places get the same weights.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `F.unfold` lays out every neighbourhood as a column.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+#
+#
+# def local(x, weights):  # (1, 1, 8, 8), (9, 64) -> (1, 1, 8, 8)
+#     columns = F.unfold(F.pad(x, (1, 1, 1, 1), mode="circular"), 3)  # (1, 9, 64)
+#     return (columns * weights).sum(1).reshape(1, 1, 8, 8)
+#
+#
+# torch.manual_seed(0)
+# x, own, kernel = torch.randn(1, 1, 8, 8), torch.randn(9, 64), torch.randn(1, 1, 3, 3)
+# changed = x.clone()
+# changed[0, 0, 4, 4] += 1
+# assert ((local(changed, own) - local(x, own)).abs() > 1e-6).sum() == 9
+# assert not torch.allclose(local(x.roll(1, 3), own), local(x, own).roll(1, 3), atol=1e-3)
+# same = kernel.reshape(9, 1).expand(9, 64)
+# conv = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), kernel)
+# torch.testing.assert_close(local(x, same), conv, rtol=1e-4, atol=1e-5)
+# torch.testing.assert_close(local(x.roll(1, 3), same), local(x, same).roll(1, 3), rtol=1e-4, atol=1e-5)
+# ```
+#
+# </details>
+#
+# **3. Teach by shifting.** Augmentation makes the *training set* follow shifts. Average a ViT's answers over all 24
+# shifts of a picture. What does that make of it, and at what price?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Compare the averaged answer to a picture and to the same picture, shifted.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit import create_model
+#
+# torch.manual_seed(0)
+# vit = create_model("vit_nano_4", img_size=24, depth=2).eval()
+#
+#
+# @torch.no_grad()
+# def averaged(x):
+#     return torch.stack([vit(x.roll(s, 3)) for s in range(24)]).mean(0)
+#
+#
+# x = torch.randn(2, 3, 24, 24)
+# with torch.no_grad():
+#     assert not torch.allclose(vit(x.roll(5, 3)), vit(x), atol=1e-3)
+# torch.testing.assert_close(averaged(x.roll(5, 3)), averaged(x), rtol=1e-3, atol=1e-5)
+# ```
+#
+# An exact invariance, whatever the weights, for 24 times the arithmetic. A convolution has it for less.
+#
+# </details>
+#
+# **4. How many seeds?** Two models differ by one point, and the spread over the seeds is 1.5 points. How many seeds of each
+# show the difference, at two standard errors?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# The standard error of the difference of two means of $n$ is $s \sqrt{2 / n}$.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import math
+# import torch
+#
+# difference, s = 1.0, 1.5
+# n = math.ceil(2 * (2 * s / difference) ** 2)
+# assert n == 18
+# g = torch.Generator().manual_seed(0)
+#
+#
+# def right_order(seeds):
+#     a = s * torch.randn(20_000, seeds, generator=g)
+#     b = difference + s * torch.randn(20_000, seeds, generator=g)
+#     return (b.mean(1) > a.mean(1)).float().mean().item()
+#
+#
+# assert right_order(1) < 0.72  # one seed each: wrong in more than a quarter of the cases
+# assert right_order(n) > 0.95
+# ```
+#
+# With one seed each, the worse model wins more than once in four times. Many published differences are of that size.
+#
+# </details>
+
+# %% [markdown] anchor="key-points"
+# ## Key points
+#
+# An inductive bias is what a model takes for granted, and it can be counted: a convolution has three free numbers where
+# any linear map of eight has 64. Convolutions are local and follow every shift; a ViT sees everything at once and follows
+# nothing, and to a ViT without positions shuffled patches are the same picture. Compare with equal steps, a learning
+# rate for each, several seeds, and say what else was not equal. Here the CNN was ahead at every number of pictures, and the lines
+# did not cross. With few pictures the ViT learned by heart; with many it was short of steps, which looks the same
+# in a curve of accuracy alone. What is not built in can be taught by example, for the price of more steps, and a bias that is wrong costs. The
+# paper saw the lines cross, with photographs, between 9 and 90 million; later recipes have moved the crossing.
+
+# %% [markdown] anchor="references"
+# ## References
+#
+# Alexey Dosovitskiy et al., [An Image is Worth 16x16 Words: Transformers for Image Recognition at
+# Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 3.1 and 4.3, figures 3 and 4, table 5. Kaiming He et al.,
+# [Deep Residual Learning](https://arxiv.org/abs/1512.03385) and [Identity Mappings in Deep Residual
+# Networks](https://arxiv.org/abs/1603.05027), both 2016. Alexander Kolesnikov et al., [Big Transfer
+# (BiT)](https://arxiv.org/abs/1912.11370), ECCV 2020. Hugo Touvron et al., [Training data-efficient image transformers &
+# distillation through attention](https://arxiv.org/abs/2012.12877), ICML 2021. Andreas Steiner et al., [How to train your
+# ViT?](https://arxiv.org/abs/2106.10270), TMLR 2022. Zhuang Liu et al., [A ConvNet for the
+# 2020s](https://arxiv.org/abs/2201.03545), CVPR 2022. Yuxin Wu and Kaiming He, [Group
+# Normalization](https://arxiv.org/abs/1803.08494), ECCV 2018.
