@@ -925,6 +925,9 @@ try:
 except ValueError as error:
     print(str(error).split(" or ")[0])
 
+# %% [markdown]
+# (`none` is PyTorch's word for the exact GELU: no approximation.)
+
 # %% [markdown] anchor="fine-tune"
 # ## A new task
 #
@@ -1140,7 +1143,7 @@ assert lost > 1e-5 > regained
 # <summary>Answer</summary>
 #
 # Between the patch projection, which was right, and the sum of tokens and positions, which is not. That leaves the
-# class token, its place, and the table of positions. All three are parameters that no module of the list holds.
+# class token, its place, and the table of positions. None of the three belongs to a module of the list.
 #
 # </details>
 #
@@ -1285,7 +1288,7 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **4. Detective.** You get a model of which you may only see logits, and its weights. It uses the exact GELU, the tanh
+# **4. Detective.** Of a model you may see the weights and the logits, but not the code. It uses the exact GELU, the tanh
 # form or the quick one. Which?
 #
 # <details>

@@ -192,7 +192,8 @@ def step(tick=lambda part: None, bf16=False):
 def kind(operation):
     if "scaled_dot_product" in operation:
         return "attention"
-    return "linear layers" if operation in ("aten::mm", "aten::addmm") else "the rest"
+    linear = operation in ("aten::mm", "aten::addmm") or "convolution" in operation  # the patch projection
+    return "linear layers" if linear else "the rest"
 
 
 step()
@@ -218,7 +219,7 @@ shares = {
 assert all(by_part.values())
 assert all(by_kind.values())
 
-# %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: nearly the same, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have less, attention and the rest much more than their share of the FLOPs."
+# %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: nearly the same, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have much less than their share of the FLOPs, attention about its share or more, and the rest, which has no FLOPs, a large part."
 figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
 names = [name for group in list(shares.values())[::2] for name in group]
 colors = dict(zip(names, [FAINT, *CYCLE[:2], INK, *CYCLE[2:4], CYCLE[5]], strict=True))
@@ -240,8 +241,8 @@ plt.show()
 
 # %% [markdown]
 # Read the bars in pairs. By part there is little surprise. The backward pass takes about twice as long as the forward
-# pass, data and optimiser take little. By kind there is one: attention and “the rest” take more of the time than of the
-# FLOPs. The rest has none at all. So what does it wait for?
+# pass, data and optimiser take little. By kind there is one: “the rest” has no FLOPs at all and takes a
+# large part of the time. So what does it wait for?
 
 # %% [markdown] anchor="roof"
 # ## Arithmetic or memory?
@@ -269,11 +270,11 @@ with torch.inference_mode():
 intensity = {name: flops / moved for name, (flops, moved) in work_done.items()}
 for name in ("add", 1, 16, 1024):
     print(
-        f"{'addition' if name == 'add' else f'product, {name} columns':22} {intensity[name]:7.2f} FLOPs per byte"
+        f"{'addition' if name == 'add' else f'product, columns: {name}':22} {intensity[name]:7.2f} FLOPs per byte"
     )
 peak = max(flops / times[name] for name, (flops, _) in work_done.items())
 bandwidth = 8 * tall.numel() / times["copy"]
-assert intensity["add"] == 1 / 12
+assert intensity["add"] < intensity[1] < intensity[1024]
 assert times["add"] / tall.numel() > 2 * times[1024] / (rows * inner * 1024)  # a FLOP of the addition is dear
 
 # %% alt="FLOPs per second against FLOPs per byte, both logarithmic. A line rises and then turns level: the roof. The point of the addition lies far down left. The points of matrix products climb as they get wider and level off under the flat part of the roof."
@@ -308,7 +309,8 @@ plt.show()
 # what cannot be exceeded, not what is reached: narrow products often stay well below it. (The slope is what a copy
 # reached here. Where caches hold the tensors, a point may even lie a little above.)
 #
-# On a GPU the corner lies further to the right. An H100 is sold with 989 TFLOP/s in bf16 and 3.35 TB/s.
+# On a GPU the corner lies further to the right. An H100 does 989 TFLOP/s in bf16 at best, and reads
+# 3.35 TB/s.
 
 # %%
 print(f"H100: {989e12 / 3.35e12:.0f} FLOPs per byte; our widest product in bf16: {2 * intensity[1024]:.0f}")
@@ -769,7 +771,8 @@ plt.show()
 # One process cuts each batch in two and adds up. Two processes take one part each. Stochastic depth draws from the
 # seed, the step and the number of the *part*, not of the process, so even the random numbers agree. What remains is
 # rounding. (A hundred or so pictures teach the model nothing but themselves, so validation gets worse. Here we only ask
-# whether both do the same.) Nothing was gained in speed: two processes on two cores have no more cores than one.
+# whether both do the same.) We do not ask about speed: each process has one thread here,
+# and a single process with more threads could use the same cores.
 
 # %% [markdown] anchor="paper"
 # ## The arithmetic of a cluster
@@ -825,16 +828,17 @@ for world in (8, 64):
 print(inspect.getsource(training_memory))
 
 # %% [markdown]
-# Then time. Here we must assume something, and everything that we assume stands in one cell. The speeds are those in
-# NVIDIA's data sheets. The utilisation is not: it is the part of the peak that a model reaches, *model FLOPs
-# utilisation* (Chowdhery et al., 2022), and 40 % is our guess.
+# Then time. Here we must assume something, and everything that we assume stands in one cell. The speeds of the GPU
+# and of NVLink are half of those in NVIDIA's data sheet, which counts sparse matrices and both directions. The networks
+# are our choice. The utilisation is a guess: it is the part of the peak that a model reaches, *model FLOPs
+# utilisation* (Chowdhery et al., 2022).
 
 # %%
 GPU = {"peak": 989e12, "utilisation": 0.4}  # FLOP/s, H100 SXM, dense bf16
 MEMORY = 80e9  # bytes
 NVLINK = 450e9  # bytes/s in one direction, for each GPU, inside a machine of eight
-NETWORK = 50e9  # one adapter of 400 Gbit/s for each GPU, between machines
-SLOW = 100e9 / 8 / 8  # one adapter of 100 Gbit/s for the eight GPUs of a machine
+NETWORK = 50e9  # 400 Gbit/s between machines with one GPU in each: every message of the ring crosses it
+SLOW = 10e9 / 8  # 10 Gbit/s, ordinary Ethernet
 
 
 def plan(config, world, sharded=False):
@@ -904,18 +908,21 @@ plt.show()
 
 # %% [markdown]
 # For ViT-B/16 memory is a matter of activations, and one chooses the number of parts so that they fit. The 22B model
-# does not fit at all without FSDP, however many GPUs there are. Note what FSDP does *not* shard: the activations. The bar
+# does not fit as a whole copy, however many GPUs there are. (Tensor and pipeline parallelism, which divide matrices and
+# layers, are other ways to cut it up; Dehghani et al. divided the matrices.) Note what FSDP does *not* shard: the activations. The bar
 # for 64 GPUs is mostly those, of only a few images. And here is the catch. Few images at one time mean many parts, and
 # the weights are gathered anew for each. Compare the seconds of a step in the last two lines of the table: eight times
-# as many GPUs are not even three times as fast. They wait for the wire. (Exercise 3 finds a way out.)
+# as many GPUs are not even three times as fast. They wait for the wire. (Exercise 3 finds a way out. And we took 64
+# machines of one GPU. With eight in each, libraries add up over NVLink first, and an adapter carries about a ninth: that
+# is why clusters are built so.)
 #
-# How fast must the wire be? We take ViT-B/16 with DDP on 64 GPUs, 64 images on each, over three wires.
+# How fast must the wire be? We take ViT-B/16 with DDP, on 8 GPUs over NVLink and on 64 GPUs over two other wires.
 
-# %% alt="Stacked bars of milliseconds per step for ViT-B/16 on 8 GPUs over NVLink and on 64 GPUs over three wires, with and without overlap. The computing part is the same for all bars with 64. Over NVLink nothing or little is added, over the 400-gigabit network something without overlap and less with it, over the slow network waiting is many times the computing."
+# %% alt="Stacked bars of milliseconds per step for ViT-B/16 on 8 GPUs over NVLink and on 64 GPUs over two wires, with and without overlap. The computing part is the same for all bars with 64. Over NVLink nothing or little is added, over the 400-gigabit network something without overlap and less with it, over the slow network waiting is many times the computing."
 wires = {
     "8 GPUs\nNVLink": (8, NVLINK),
     "64 GPUs\n400 Gbit/s each": (64, NETWORK),
-    "64 GPUs\n100 Gbit/s for 8": (64, SLOW),
+    "64 GPUs\n10 Gbit/s": (64, SLOW),
 }
 figure, ax = plt.subplots(figsize=(WIDTH * 0.85, 2.8))
 for i, (world, wire) in enumerate(wires.values()):
@@ -941,7 +948,7 @@ assert duration(base, 64, plan(base, 64)[3], SLOW) > 5 * duration(base, 64, 0, S
 
 # %% [markdown]
 # With eight GPUs the wire can be forgotten. With 64 on a good network it can be hidden almost entirely. On a poor one
-# the GPUs wait most of the time, and eight of them would have been as good. Why? The batch
+# the GPUs wait nearly all the time, and eight on NVLink would have been faster. Why? The batch
 # is the same, so each computes less, and each sends as much as before.
 #
 # What would a batch that grows along with the GPUs do? Each would compute as much as before, and the wire would matter
@@ -1003,7 +1010,8 @@ assert small[0] - small[1] == formula
 subjects = {"vit_nano_4": 64, "vit_mini_4": 32, "vit_ti_16": 8}
 formats = {"fp32": torch.float32, "bf16": torch.bfloat16} if bf16_here else {"fp32": torch.float32}
 square = torch.randn(1024, 1024)
-calls = {name: lambda dtype=dtype: square.to(dtype) @ square.to(dtype) for name, dtype in formats.items()}
+squares = {name: square.to(dtype) for name, dtype in formats.items()}
+calls = {name: lambda m=m: m @ m for name, m in squares.items()}
 peaks = {name: 2 * 1024**3 / min(seconds) for name, seconds in stopwatch(calls, rounds=8).items()}
 predicted, measured = {}, {}
 for preset, size in subjects.items():
@@ -1039,9 +1047,9 @@ figure.suptitle(machine, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# The prediction is a lower bound, and it knows which model and which format is the slower one.
-# What it leaves out is “the rest” and attention, and in bf16 these weigh more, because the products have become
-# faster and the rest has not. So utilisation falls as arithmetic gets cheaper. This is the honest reason why 40 % for
+# The prediction is meant as a lower bound. It knows which model is the slower one and, where there are two, which format.
+# It leaves out “the rest”, and lets attention run as fast as a large product. In bf16 both weigh more, because the
+# products have become faster and the rest has not. So utilisation falls as arithmetic gets cheaper. This is the honest reason why 40 % for
 # an H100 is a guess, and why one should measure a single GPU before one rents sixty-four.
 #
 # One measurement by others can be held against our arithmetic. Touvron et al. (2021) report 53 hours for 300 epochs
@@ -1149,8 +1157,8 @@ plt.show()
 #
 # What must a run remember that wants to go on in the middle of an epoch? Here the whole order is a function of seed,
 # epoch, rank and number of ranks. So the number of pictures already taken is enough: draw again, and skip. Skipping costs reading,
-# though, which is why the engines store more (which shard, where in it, what is in the buffer), and do not mind if the
-# number of ranks has changed.
+# though, which is why some engines store more (which shard, where in it, what is in the buffer), and a few do not mind
+# if the number of ranks has changed.
 #
 # You need not write any of this yourself.
 #
@@ -1418,7 +1426,7 @@ assert seconds[0] > 10 * seconds[-1]
 # ```
 #
 # A third more arithmetic. For the 22B model all 64 images of a GPU fit at one time (with one block's activations,
-# while it is computed again), so the weights are gathered once more for a step and not for each of many parts. It
+# while it is computed again), so the weights are gathered twice in a step, and not twice for each part. It
 # spends FLOPs, of which there are plenty, to save the wire, of which there is not.
 #
 # </details>
@@ -1432,7 +1440,8 @@ assert seconds[0] > 10 * seconds[-1]
 # gradient, one after another or in as many processes. A ring all-reduce sends less than twice the gradient from each,
 # however many there are. DDP holds everything everywhere. FSDP shares out weights, gradients and moments, though not
 # activations, and pays on the wire. More GPUs for the same batch compute less each and send as much. Data come in
-# shards, each rank has its own. And a plan is a lower bound: measure one machine before you pay for many.
+# shards, each rank has its own. And a plan is as good as its guesses: measure one machine before you pay for
+# many.
 
 # %% [markdown] anchor="references"
 # ## References
