@@ -113,10 +113,11 @@ def plan(
         *runs("shuffled", ("cnn",), sizes[::2], few, shuffle=True),
         *runs("learned", ("learned",), sizes[::2], few),
         *runs("augmented", ("vit",), sizes[1:3], few, augment=True),
-        *runs("width", ("vit",), ends, 1, times=4),
         *runs("augmented, longer", ("vit",), sizes[2:3], 1, augment=True, steps=3 * steps),
         *runs("width", ("vit",), ends, few, times=2),
         *runs("width", ("cnn",), ends[:1], few, times=2),  # with more pictures it has reached 100 %
+        *runs("width", ("cnn",), ends[:1], few, times=4),
+        *runs("width", ("vit",), ends, few, times=4),
     ]
 
 
