@@ -216,7 +216,6 @@ shares = {
     "FLOPs\nby kind": {"linear layers": sum(macs.values()) - products, "attention": products, "the rest": 0},
     "time\nby kind": by_kind,
 }
-assert all(by_part.values())
 assert all(by_kind.values())
 
 # %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: nearly the same, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have much less than their share of the FLOPs, attention about its share or more, and the rest, which has no FLOPs, a large part."
@@ -527,7 +526,7 @@ plt.show()
 # The chain gains, and the model little or nothing: most of its time is in matrix products, which were
 # compiled long ago, by people who do nothing else. “The rest” of the profile is what compilation can shrink. On a GPU
 # that part is larger, because the products are so fast there. So measure before you believe, and remember the time
-# that compiling takes. In our recipes `compile` is off.
+# that compiling takes.
 
 # %% [markdown] anchor="accumulation"
 # ## A batch that does not fit
@@ -1367,7 +1366,7 @@ assert seconds[0] > 10 * seconds[-1]
 # assert 59e9 < needed < 61e9
 # ```
 #
-# About 60 GB/s, somewhat more than the 50 of our network. The better the GPUs are used, the faster the wire must be.
+# About 60 GB/s, somewhat more than the 50 of our network.
 #
 # </details>
 #
