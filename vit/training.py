@@ -128,9 +128,8 @@ class Trainer:
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=fused)
         self.optimizers: list[torch.optim.Optimizer] = [self.optimizer]
-        if (
-            matrices
-        ):  # each update is scaled to the size of AdamW's, so that one rate and one decay serve both
+        # Muon scales each update to the size of AdamW's, so that one rate and one decay serve both.
+        if matrices:
             options = {"weight_decay": recipe.weight_decay, "adjust_lr_fn": "match_rms_adamw"}
             self.optimizers.append(torch.optim.Muon(matrices, lr=recipe.lr, **options))
         self.step = 0
