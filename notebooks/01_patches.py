@@ -84,10 +84,12 @@ assert photo.shape == (3, 224, 224)
 # %% [markdown] anchor="why-not-pixels"
 # ## Why not one token per pixel?
 #
-# The straightforward idea is to make every pixel a token. Nothing would have to be cut. So why does nobody do it?
+# The elements of a Transformer's sequence are called *tokens*. The straightforward idea is to make every pixel one.
+# Nothing would have to be cut. So why is it so rarely done?
 #
 # Because in self-attention every token looks at every other one. With $N$ tokens there are $N^2$ pairs, and each
-# pair gets a number. Let us count, for one head of one layer, what it takes to store those numbers in 32-bit floats.
+# pair gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head is one
+# of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
 
 # %%
 H = W = 224
@@ -98,7 +100,8 @@ for name, side in (("pixel", 1), ("4×4 patch", 4), ("16×16 patch", 16), ("32×
     print(f"{name:12} {N:12,} {N * N:17,} {megabytes:14,.2f} MB")
 
 # %% [markdown]
-# Ten gigabytes, for one head, in one layer, for one picture. ViT-Base has twelve heads in each of twelve layers.
+# Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest model
+# of the paper, has twelve heads in each of twelve layers.
 #
 # With patches of 16 by 16 pixels the same table needs a fraction of a megabyte. The side of the patch enters to the
 # fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. That is the whole reason for patches. It is an economy, not a
@@ -131,18 +134,18 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Read the figure with its axis in mind: it is logarithmic, one line up is ten times more. At 16 pixels the quadratic
-# part hardly matters: ViT-B/16 spends its time in ordinary matrix products. At 4 pixels the table takes
+# Read the figure with its axis in mind: it is logarithmic, one labelled tick up is ten times more. At 16 pixels the
+# quadratic part hardly matters: nearly all work is in the layers that treat each token alone. At 4 pixels the table takes
 # two fifths of the bill. The figure counts operations; it says nothing about accuracy.
 
 # %% [markdown] anchor="names"
-# ## Five letters
+# ## Six letters
 #
 # > **The paper.** “To handle 2D images, we reshape the image $\mathbf{x} \in \mathbb{R}^{H \times W \times C}$ into a
 # > sequence of flattened 2D patches $\mathbf{x}_p \in \mathbb{R}^{N \times (P^2 \cdot C)}$.” (section 3.1)
 #
 # $H$ and $W$ are the height and width in pixels, $C$ the number of channels. $P$ is the side of a patch. $N = HW/P^2$
-# is the number of patches, and so the length of the sequence. A fifth letter comes soon: $D$, the width of a token
+# is the number of patches, and so the length of the sequence. A sixth letter comes soon: $D$, the width of a token
 # inside the Transformer.
 
 # %%
@@ -190,8 +193,8 @@ print("patch 1 by reshape:", by_reshape[1].tolist())
 assert_close(by_reshape, toy_patches)
 
 # %% [markdown]
-# The middle line does the work. `reshape` never moves a number in memory; it only reads the same row of numbers with
-# new brackets. `permute` is what brings the four pixels of a patch together.
+# The middle line does the work. `reshape` never changes the order in which the numbers are read; it only sets new
+# brackets. `permute` changes that order, and so brings the four pixels of a patch together.
 #
 # What if we forget it? This is the most frequent mistake in hand-written ViTs, and no error message will tell you.
 #
@@ -351,7 +354,7 @@ for name in ("vit_ti_16", "vit_s_16", "vit_b_16", "vit_b_32", "vit_l_16", "vit_h
 
 # %% [markdown]
 # Now the photograph, with a random matrix. A trained one looks different, and lesson 9 will show it; the shapes are
-# the same.
+# the same. `nn.Linear` stores $\mathbf{E}$ transposed: there each question is a row.
 
 # %%
 linear = nn.Linear(P * P * C, D)  # E, and a bias for each of the D answers
@@ -362,7 +365,7 @@ assert tokens.shape == (1, 196, 768)
 # %% [markdown] anchor="convolution"
 # ## The same thing, as a convolution
 #
-# Open any ViT in a library and you will not find an unfold and a linear layer. You will find this:
+# Open the ViT of timm or torchvision and you will find neither `patchify` nor a linear layer. You will find this:
 
 # %%
 conv = nn.Conv2d(C, D, kernel_size=P, stride=P)
@@ -398,7 +401,7 @@ print("largest difference below 1e-5:", bool(largest < 1e-5))
 # middle is row 5 of the linear layer's weight, the same 768 numbers in one line, folded at 16 so that it fits. On the
 # right is answer 5 for all 196 patches: one value per patch, and the two ways of computing it.
 
-# %% alt="Five small panels. Three 16 by 16 maps, the red, green and blue slices of kernel 5; the same numbers as a 48 by 16 block, the linear layer's row 5; and two 14 by 14 maps of answer 5, by convolution and by linear layer, which look the same."
+# %% alt="Six small panels. Three 16 by 16 maps, the red, green and blue slices of kernel 5; the same numbers as a 48 by 16 block, the linear layer's row 5; and two 14 by 14 maps of answer 5, by convolution and by linear layer, which look the same."
 k = 5
 kernel = conv.weight[k].detach()
 limit = kernel.abs().max().item()
@@ -413,8 +416,7 @@ for ax, answer, how in ((axes[4], by_conv, "conv"), (axes[5], by_linear, "linear
 plt.show()
 
 # %% [markdown]
-# An untrained kernel is noise, and its answers look like a coarse copy of the photograph only because neighbouring
-# patches are alike. Do not read more into it.
+# An untrained kernel is noise, and what it answers means nothing yet. Only the agreement of the two maps counts here.
 #
 # The convolution is not there to bring back a convolutional network. It is a convenience: one call, one kernel that
 # the hardware knows. The ViT has no other convolution.
@@ -422,7 +424,7 @@ plt.show()
 # %% [markdown] anchor="vit-patches"
 # ## The finished piece
 #
-# The package holds what you have just written, with its checks. This is all of it:
+# The package holds what you have just written, with its checks. This is the layer:
 
 # %%
 from vit.patches import PatchEmbed, embed_by_linear
@@ -456,16 +458,17 @@ for P_ in (8, 16, 32):
 
 # %% [markdown]
 # Halve the side and you have four times as many tokens. The encoder's parameters stay as they are, because every token
-# passes through the same matrices. Only $\mathbf{E}$ shrinks. So a smaller patch is a slower model, not a larger one.
+# passes through the same matrices. $\mathbf{E}$ shrinks, and the table of positions that lesson 2 adds grows; both are
+# small. So a smaller patch makes a slower model of nearly the same size.
 #
 # > **The paper.** “The Transformer's sequence length is inversely proportional to the square of the patch size, thus
 # > models with smaller patch size are computationally more expensive.” (section 4.1)
 #
 # And what does one gain? Inside a patch there is no attention, only one linear map. Whatever must be compared within
-# 32 pixels, an eye with its pupil, has to survive that map. In the paper's Table 5 the models with smaller patches are
-# the better ones at equal size. The next figure does not prove that. It shows what a token covers.
+# 32 pixels, a pupil with the light in it, has to survive that map. In the paper's Table 5 the models with smaller
+# patches are nearly always the better ones at equal size. The next figure does not prove that. It shows what a token covers.
 
-# %% alt="The cat three times, under grids of 8, 16 and 32 pixels. At 32 pixels one square holds a whole eye; at 8 pixels an eye spans several squares."
+# %% alt="The cat three times, under grids of 8, 16 and 32 pixels. At 32 pixels each eye lies across four squares; at 8 pixels it spans dozens."
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 for ax, P_ in zip(axes, (8, 16, 32), strict=True):
     draw_patch_grid(ax, photo, P_, title=f"P = {P_}: {(224 // P_) ** 2} tokens")
@@ -474,10 +477,12 @@ plt.show()
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
-# The forgotten permutation you have met. Three more, each with what PyTorch says about it, if anything.
+# The forgotten permutation you have met. Three more, each with what PyTorch or our package says about it, if
+# anything.
 #
 # **The image does not divide.** A 225-pixel image has no whole number of 16-pixel patches. A bare convolution does not
-# mind: it drops the rest without a word. Our layer refuses.
+# mind: it drops the rest without a word. `patchify` of our package
+# refuses, and so does its configuration of a model.
 
 # %%
 odd = torch.rand(1, 3, 225, 225)
@@ -519,8 +524,9 @@ assert difference > 1e-2
 # <details>
 # <summary>Answer</summary>
 #
-# $384/16 = 24$, so $24^2 = 576$ tokens. The pairs grow by $(576/196)^2 \approx 8.6$. This is the size at which the
-# paper fine-tunes, and why that takes so much longer.
+# $384/16 = 24$, so $24^2 = 576$ tokens. The pairs grow by $(576/196)^2 \approx 8.6$. The paper usually fine-tunes at
+# this size. The whole model costs less than 8.6 times as much, since most of its work grows with the tokens and not with
+# the pairs.
 #
 # </details>
 #
@@ -530,7 +536,7 @@ assert difference > 1e-2
 # <details>
 # <summary>Answer</summary>
 #
-# The ViT does not notice. Its first step is a full matrix on each patch, and a matrix with permuted columns undoes the
+# The ViT does not notice. Its first step is a full matrix on each patch, and a matrix with permuted rows undoes the
 # shuffle. (Random initialisation does not prefer an order either.) A convolutional network with 3 × 3 kernels would
 # suffer: its first layer assumes that neighbours in the array are neighbours in the world.
 #
@@ -542,8 +548,8 @@ assert difference > 1e-2
 # <summary>Answer</summary>
 #
 # Nothing forbids it. The paper's projection is linear, and the nonlinear part comes in the MLP of every block
-# ([lesson 4](04_encoder.ipynb)). The appendix of the paper does try a different stem, a hybrid in which a small ResNet
-# makes the patches.
+# ([lesson 4](04_encoder.ipynb)). Section 3.1 of the paper does describe another stem, a hybrid: a convolutional
+# network comes first, and $\mathbf{E}$ is applied to patches of its feature map.
 #
 # </details>
 
@@ -602,7 +608,7 @@ assert difference > 1e-2
 # </details>
 #
 # **3. A better toy matrix.** Find an $\mathbf{E}$ with $D = 4$ for the toy from which every patch can be recovered
-# exactly, and whose first question is the mean brightness. Recover the patches.
+# exactly, and whose first question is the mean brightness, up to a factor. Recover the patches.
 #
 # <details>
 # <summary>Hint</summary>
@@ -652,8 +658,8 @@ assert difference > 1e-2
 #
 # Patches are an economy: attention costs $N^2$, and $N = HW/P^2$. Cutting is lossless and is nothing but `reshape`,
 # `permute`, `reshape`; leave out the middle one and the shapes still fit. The patch embedding is one matrix applied to
-# each patch, and a convolution with stride equal to its kernel computes the same numbers. Smaller patches cost time,
-# not parameters. The sequence that comes out no longer knows where a patch was, and that is
+# each patch, and a convolution with stride equal to its kernel computes the same numbers. Smaller patches cost time
+# and hardly any parameters. The sequence that comes out no longer knows where a patch was, and that is
 # [where lesson 2 begins](02_positions.ipynb).
 
 # %% [markdown] anchor="references"

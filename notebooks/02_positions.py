@@ -13,7 +13,7 @@
 #     name: python3
 #   lesson:
 #     number: 2
-#     prerequisites: 'Lesson 1: patches, their order, and the five letters H, W, P,
+#     prerequisites: 'Lesson 1: patches, their order, and the six letters H, W, C, P,
 #       N, D'
 # ---
 
@@ -140,8 +140,8 @@ assert not torch.allclose(after[0, 0], after[2, 0])
 # Going in, row 0 is the same vector for every image. Coming out, it is not. What it holds about the picture it has
 # taken from the patches, since it brought nothing along.
 #
-# So `x[:, 0]` means: of every image in the batch, token 0. Why in front and not at the end? Because index 0 stays 0
-# however many patches there are. For the encoder itself the place makes no difference, as we shall see.
+# So `x[:, 0]` means: of every image in the batch, token 0. Why in front and not at the end? By convention, taken over
+# from BERT; `x[:, -1]` would do as well. For the encoder itself the place makes no difference, as we shall see.
 
 # %% [markdown] anchor="expand"
 # ## One vector, many images
@@ -275,7 +275,7 @@ plt.show()
 # photograph, and with models that do have positions. For each we measure how far the class token moves, relative to
 # its length.
 
-# %% alt="Bars on a logarithmic scale for four models. Shuffling the cat moves the class token by less than a millionth without positions, and by a thousandth to a hundredth with learned, 1-D or 2-D sine-cosine positions. Showing coffee instead of the cat moves it by between a fifth and a third in all four."
+# %% alt="Bars on a logarithmic scale for four models. Shuffling the cat moves the class token by less than a millionth without positions, and by about a thousandth to a hundredth with learned, 1-D or 2-D sine-cosine positions. Showing coffee instead of the cat moves it by between a sixth and a third in all four."
 kinds = ["none", "learned", "sincos1d", "sincos2d"]
 moved = {"shuffled cat": [], "coffee": []}
 for kind in kinds:
@@ -770,7 +770,7 @@ print(inspect.getsource(interpolate_positions))
 # The stand-in for a trained table is made of 2-D waves, because noise would show nothing. Here is one of their
 # columns before and after, and beside it what the sine-cosine formula gives for 24 × 24.
 
-# %% alt="Three maps with vertical bands. The 14 by 14 map has a little over two bright bands; the interpolated 24 by 24 map has the same number, smoother; the map computed anew at 24 by 24 has nearly four."
+# %% alt="Three maps with vertical red and blue bands. The 14 by 14 map shows a little over two waves; the interpolated 24 by 24 map as many, smoother; the map computed anew at 24 by 24 nearly four."
 shown = 384  # the fastest wave across the picture
 anew = sincos_2d((24, 24), 768)
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 0.9, 2.3))
@@ -845,7 +845,7 @@ assert E.shape == (P * P * 3, D)
 assert z0.shape == (4, N + 1, D)
 
 # %% [markdown]
-# The bias is our addition to the equation and that of the paper's own code, whose convolution has one. This is the
+# The bias is not in the equation. We add one, and so does the paper's own code, whose convolution has one. This is the
 # method of the finished model:
 
 # %%
@@ -853,7 +853,8 @@ print(inspect.getsource(type(model).embed))
 
 # %% [markdown]
 # `pos_drop` is dropout after the sum, off by default and off in `eval()`. The paper applies it there when it uses
-# dropout at all (appendix B.1). What comes out is $\mathbf{z}_0$, and [lesson 5](05_model.ipynb) will send it through
+# dropout at all (appendix B.1). (In this file $N$ counts all tokens, the class token included.) What comes out is
+# $\mathbf{z}_0$, and [lesson 5](05_model.ipynb) will send it through
 # the whole model.
 
 # %% [markdown] anchor="mistakes"
@@ -1121,10 +1122,13 @@ for kind in (Careless, Careful):
 #
 #
 # assert smallest(10000.0) > 0.6 > 0.45 > smallest(100.0)
+# hands = torch.arange(192) / 192
+# for base, share in ((100.0, 0.32), (10000.0, 0.16)):  # the hands that make half a turn within 14 patches
+#     assert abs((14 * base**-hands > torch.pi).float().mean() - share) < 0.01
 # ```
 #
-# With base 100 a far larger share of the hands turns noticeably within 14 patches, so distant patches differ in more
-# columns. Whether a model profits is another question: its matrices can amplify the few columns that do move.
+# With base 100 about a third of the hands make half a turn within 14 patches, with base 10000 about a sixth. So distant
+# patches differ in more columns. Whether a model profits is another question: its matrices can amplify the few columns that do move.
 #
 # </details>
 
@@ -1135,7 +1139,8 @@ for kind in (Careless, Careful):
 # averaging the patches is the alternative. Without positions the encoder is equivariant: shuffle the patches and the
 # patch outputs are shuffled with them, while class token and mean stay. A position table is added, row by row. The
 # paper learns it, and the model has to discover the grid. Sine-cosine tables are computed, and their similarities
-# depend on differences alone: a cross in every tile and, without folding, stripes 14 apart. For another image size
+# depend on differences alone. In two dimensions that gives a cross in every tile and, without folding, stripes 14 apart.
+# For another image size
 # the table is folded, resized and unfolded, without the class row. Class token, patches and table together are
 # equation 1. What the encoder does with $\mathbf{z}_0$ begins in [lesson 3](03_attention.ipynb).
 

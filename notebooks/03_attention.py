@@ -79,7 +79,7 @@ print("outputs that change when token 3 does:", moved.tolist())
 assert moved.tolist() == [False, False, False, True]
 
 # %% [markdown]
-# Nobody but token 3. The layer is applied to each token alone, and so is everything else we have met up to here.
+# Nobody but token 3. The layer is applied to each token alone, and so is everything that has made the tokens so far.
 # Stack a thousand such layers and token 1 still has not heard of token 3.
 #
 # To mix tokens, multiply from the other side: an $N \times N$ table times the tokens. The plainest table gives
@@ -265,7 +265,8 @@ print("z U_qkv:", tuple((tokens @ U_qkv).shape), "-> q, k, v:", [tuple(part.shap
 # %% [markdown] anchor="three-ways"
 # ## The same in three spellings
 #
-# Papers write sums, libraries write matrix products, and some code writes `einsum`. They are the same. Let us check
+# Papers write sums, libraries write matrix products, and some code writes `einsum`. There every letter is an axis: equal
+# letters are matched, and a letter that is missing after the arrow is summed over. They are the same. Let us check
 # it once, with a batch axis $B$ and a head axis $h$ in front. Heads come below; here they are one more axis along
 # which nothing is mixed.
 
@@ -382,8 +383,8 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# The first two plots are clear. Without the division a wide row chooses one token and all but ignores the rest,
-# before anything has been learned. The third deserves a careful look. At $d = 64$, the width of a head in ViT-B, the
+# The first two plots are clear. Without the division and with a large $d$, a row chooses one token and all but
+# ignores the rest, before anything has been learned. The third deserves a careful look. At $d = 64$, the width of a head in ViT-B, the
 # median gradient is not small at all without scaling. At $d = 1024$ it is: half of the rows get next to none. The
 # mean in the table hides that, since rows in which two tokens compete still get plenty.
 #
@@ -396,7 +397,7 @@ plt.show()
 # A table has two axes, and both have length $N$. The softmax must run along the last one, over the keys, for each
 # query. What if it runs along the other?
 #
-# > **Common mistake.** `softmax(dim=-2)`, or `dim=1` left over from a time when there was no head axis. Shapes fit,
+# > **Common mistake.** `softmax(dim=-2)`, or `dim=2` left over from a time when there was no head axis. Shapes fit,
 # > no error appears, and the result is no longer a mean.
 
 # %% alt="Two four by four tables of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half."
@@ -481,10 +482,11 @@ plt.show()
 # Above, each head has its own two columns and all four tokens. It is a view: no number was copied, as the second
 # assertion says. Below, the head axis was written first and the transposition forgotten.
 #
-# > **Common mistake.** `reshape(B, h, N, d)` straight from `(B, N, D)`. “Token 0 of head 1” now comes from token 1.
+# > **Common mistake.** `reshape(B, h, N, d)` straight from `(B, N, D)`. In the picture “token 0 of head 1” now
+# > comes from token 1.
 # > Shapes agree with the right ones in every later line.
 #
-# On the cat's 197 tokens, nothing else would tell you either. A test against another implementation does, and we will
+# On the cat's 197 tokens no shape and no row sum would tell you either. A test against another implementation does, and we will
 # write one in a moment. First the last piece.
 #
 # $$\operatorname{MSA}(\mathbf{z}) = \left[\operatorname{SA}_1(\mathbf{z});\, \operatorname{SA}_2(\mathbf{z});\,
@@ -540,7 +542,7 @@ print("by hand = nn.MultiheadAttention:", tuple(ours.shape), "and weights", tupl
 #    by default it returns the mean of the weights over heads, `(B, N, N)`. One usually wants them apart.
 
 # %% [markdown]
-# The second is a function, `F.scaled_dot_product_attention`. It does equations 6 and 7 for queries, keys and values
+# The third is a function, `F.scaled_dot_product_attention`. It does equations 6 and 7 for queries, keys and values
 # that we bring, and divides by $\sqrt d$ itself. We bring them from three separate linear layers, which shows at the
 # same time that one fused layer is three layers stacked.
 
@@ -1004,7 +1006,7 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # rows = [(scores / tau).softmax(dim=-1) for tau in taus]
 # entropies = torch.stack([torch.special.entr(p).sum(dim=-1) for p in rows])  # (5, 100)
 # assert (entropies.diff(dim=0) > 0).all()  # grows with the temperature, in every row
-# assert torch.equal(rows[0].argmax(-1), scores.argmax(-1))  # cold: nearly a choice of the largest
+# assert rows[0].amax(-1).mean() > 0.9  # cold: nearly a choice of the largest
 # assert torch.allclose(rows[-1], torch.full((100, 197), 1 / 197), atol=1e-4)  # hot: the mean
 # assert abs(entropies[-1].mean().item() - math.log(197)) < 1e-4
 # ```
@@ -1073,7 +1075,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # assert_close(weights.sum(dim=-1), torch.ones(2, 3, 3))
 # ```
 #
-# On a table that is not square the wrong softmax axis shows itself at once.
+# A softmax along the wrong axis would have the same shapes here, too. The row sums tell: seven columns that each sum to 1
+# give three rows that sum to 7/3 on average.
 #
 # </details>
 #
@@ -1114,8 +1117,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 #
 # Attention is a weighted mean of value vectors, and the weights come from the tokens: query times key, divided by
 # $\sqrt d$, softmax over the keys. Rows sum to 1, and that is the cheapest test there is. The division keeps the
-# spread of the scores the same at any width, so that an untrained row is a mean over many tokens and not a choice of
-# one. Heads are groups of columns of the same matrices: they add no weights, only softmaxes. The table grows with
+# spread of the scores the same at any width. With queries and keys of variance 1 a row is then a mean over many tokens
+# and not a choice of one. Heads are groups of columns of the same matrices: they add no weights, only softmaxes. The table grows with
 # $N^2$ and the projections with $N$; fused kernels compute the same without storing the table. A map from random
 # weights is the answer of a random filter, and a stretched colour scale can make it look like insight.
 #

@@ -23,8 +23,8 @@
 # layers?
 #
 # With random weights such a pile makes all its tokens equal after a handful of layers; this lesson measures how fast.
-# The encoder block keeps attention and adds three plain things to it: a layer norm, a small network that works on
-# each token alone, and two additions. It also matters where the norm stands, and we shall measure that too.
+# The encoder block keeps attention and adds three plain things to it: layer norms, a small network that works on each
+# token alone, and additions. It also matters where the norm stands, and we shall measure that too.
 #
 # After it you can compute a layer norm with a pencil and say over which axis it runs, explain what the MLP does that
 # attention can't, write equations 2 and 3 of the paper as a few lines of code, tell pre-norm from post-norm by its
@@ -88,7 +88,8 @@ assert (mixed.max(0).values <= values.max(0).values).all()
 # > self-attention (MSA, see Appendix A) and MLP blocks (Eq. 2, 3). Layernorm (LN) is applied before every block, and
 # > residual connections after every block”. (section 3.1)
 #
-# We take these words one at a time: Layernorm, MLP, residual.
+# “Block” here means one part, attention or MLP. What we call an encoder block holds one of each, and so two norms and
+# two residual connections. We take the words one at a time: Layernorm, MLP, residual.
 
 # %% [markdown] anchor="layer-norm"
 # ## Layer norm, with a pencil
@@ -165,8 +166,8 @@ print("divided by D - 1 instead:", rounded(careless))
 # ## Over which axis?
 #
 # A batch of tokens has three axes: images, tokens, width. A mean can be taken over any of them. In the picture each
-# grid is an image, a row is a token, a column is one of its $D$ numbers. One number is marked by a cross. Coloured
-# are the numbers with which it shares its mean and variance.
+# grid is an image, a row is a token, a column is one of its $D$ numbers. One number is marked by a cross. The
+# coloured numbers share its mean and variance.
 
 # %% alt="Four columns, each with three grids, one grid per image, four tokens high and six features wide. A cross marks one cell in the first grid. Coloured cells: in the first column only the row of the cross; in the second, the column of the cross in all three images; in the third, the whole first grid; in the fourth, the column of the cross in the first image alone."
 masks = torch.zeros(4, 3, 4, 6)  # panel, image, token, feature
@@ -249,7 +250,7 @@ assert variances[0] < 1e-3 < patch_variances.min()
 # %% [markdown] anchor="gelu"
 # ## A gate for each number
 #
-# Two linear layers in a row are one linear layer: $\mathbf{W}_2\mathbf{W}_1$ is just another matrix. To get anything
+# Two linear layers in a row are one linear layer: $\mathbf{W}_1\mathbf{W}_2$ is just another matrix. To get anything
 # new from the second there must be something bent between them.
 #
 # The simplest candidate is ReLU, $\max(0, x)$. It multiplies $x$ by a gate that is 1 for positive numbers and 0 for
@@ -373,7 +374,7 @@ for name in ("vit_ti_16", "vit_s_16", "vit_b_16", "vit_l_16", "vit_h_14", "vit_n
     assert name == "vit_nano_4" or 0.66 < share < 0.67
 
 # %% [markdown]
-# Two thirds of a block are MLP, for every model of the paper: $8D^2$ against the $4D^2$ of attention's four
+# Two thirds of a block are MLP, for the paper's B, L and H and for the smaller Ti and S of DeiT: $8D^2$ against the $4D^2$ of attention's four
 # projections. (`vit_nano_4` is ours, and its MLP is only twice as wide.) A model known
 # for its attention keeps most of its parameters elsewhere.
 
@@ -644,8 +645,8 @@ for wiring in (pre_norm, post_norm):
 # One reason for the former is in the left panel: what is added to a large stream hardly changes what the next norm
 # makes of it. Nothing vanishes and nothing explodes in either, which is less dramatic than what one often hears.
 #
-# The right panel holds the real difference. In pre-norm, the deeper the stack, the smaller the gradient of its last
-# block, roughly along the dashed line. In post-norm it stays where it was. Xiong et al. (2020) derive bounds that scale in
+# The right panel holds the real difference. In pre-norm the gradient of the last block shrinks with the depth of
+# the stack, not at every step, but roughly along the dashed line. In post-norm it stays where it was. Xiong et al. (2020) derive bounds that scale in
 # just these two ways for the last layer. They conclude that in post-norm the gradients near the output are large,
 # that a large learning rate is then unstable, and that this is why such models need a warm-up. Our panels agree with
 # the bounds. They do not show the conclusion: nothing here was trained, and all of it is one small model at
@@ -722,8 +723,8 @@ assert curves[no_residual][5] < 1e-12 < 1e-2 < curves[pre_norm][24]
 # $$\mathbf{x} \leftarrow \mathbf{x} + \frac{c}{1 - r}\,f(\mathbf{x}), \qquad
 # \mathbb{E}\left[\frac{c}{1 - r}\right] = \frac{(1 - r)\cdot 1 + r \cdot 0}{1 - r} = 1$$
 #
-# The division keeps the branch's mean where it was. Let us see both on the toy, whose branch shall be the little MLP
-# from above.
+# The division keeps the branch's mean where it was. Let us see it on the toy, with the little MLP from above
+# as its branch.
 
 
 # %%
@@ -885,8 +886,7 @@ whole = count_macs(config)
 assert config.depth * macs == sum(whole.values()) - whole["patch_embed"] - whole["head"]
 
 # %% [markdown]
-# Shapes inside, shapes outside: only between `fc1` and `fc2`, and between `qkv` and `proj`, is a token anything but
-# 768 wide. The rows run in the order in which the parts finish, and the last check ties the table to the package's
+# Only between `fc1` and `fc2`, and between `qkv` and `proj`, is a token anything but 768 wide. The rows run in the order in which the parts finish, and the last check ties the table to the package's
 # own count for the whole model.
 
 # %% [markdown] anchor="mistakes"
@@ -1069,7 +1069,7 @@ for block in model.blocks:
 #
 # </details>
 #
-# You double $D$ and keep everything else. What happens to the MLP's share of the parameters, and to their number?
+# You double $D$, and the hidden layer stays four times as wide. What happens to the MLP's share of the parameters, and to their number?
 #
 # <details>
 # <summary>Answer</summary>

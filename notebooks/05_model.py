@@ -24,7 +24,7 @@
 # it take to make a model of them?
 #
 # A loop, a norm and a matrix. The complete class stands on this page in fewer than sixty lines. The rest of the
-# lesson is about knowing what one has built. Which shape has every tensor on the way? Where are the parameters, and
+# lesson is about knowing what one has built. What shape does each tensor have on the way? Where are the parameters, and
 # where is the arithmetic? Is it really the model that other people publish?
 #
 # After it you can write the class from memory, count its parameters and its cost on paper, load the weights of two
@@ -95,6 +95,9 @@ assert batch.shape == (1, 3, 224, 224)
 #
 # > **The paper.** “The classification head is implemented by a MLP with one hidden layer at pre-training time and by a
 # > single linear layer at fine-tuning time.” (section 3.1)
+#
+# (*Pre-training* is the long first training on a very large set of images. *Fine-tuning* trains that model a little
+# further, on the task or at the resolution that one wants.)
 
 # %% [markdown] anchor="class"
 # ## The class
@@ -317,7 +320,9 @@ for x in (36, 93):
 plt.show()
 
 # %% [markdown]
-# The numbers in the drawing are those that the hooks wrote down. (The code that draws it is in the notebook; the page
+# Nearly all numbers in the drawing follow from the shapes that the hooks wrote down. The tables inside attention,
+# 12 × 197 × 197, do not: no module returns them. What stands below attention and MLP is the largest tensor *inside* that
+# box. (The code that draws it is in the notebook; the page
 # leaves it out.) Read the upper row once, then the lower one, which opens a single card of the stack.
 #
 # Follow the shapes, and notice how little they change. From the class token to the last norm every tensor that leaves
@@ -612,7 +617,7 @@ for name in SIZES:
 # head as a heavier rucksack. The rule also says how models grow. Twice the depth doubles the stack; twice the width
 # makes it four times as large.
 
-# %% alt="Two groups of horizontal bars, one bar per model from Ti to H, each filled to 100 per cent. Left, parameters: the MLP takes about two thirds and attention one third, with a visible embedding and head only in Ti and S. Right, multiply-accumulates: MLP first, then the attention projections; the N by N table is a strip that narrows from Ti to H."
+# %% alt="Two groups of horizontal bars, one bar per model from Ti to H, each filled to 100 per cent. Left, parameters: attention takes about one third and the MLP two thirds; embedding and head are visible in Ti and S, barely in B. Right, multiply-accumulates: the attention projections, then the N by N table, then the MLP; the table is a strip that narrows from Ti to L and is a little wider again in H."
 macs_of = {}
 for name in SIZES:
     m = count_macs(get_config(name))
@@ -887,7 +892,7 @@ print("logits all zero:", bool((b == 0).all()))
 assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 # %% [markdown]
-# Three codes, one model. Apart from names the libraries of this world differ in small things that no error message
+# Three programs, one model. Apart from names the libraries of this world differ in small things that no error message
 # mentions. One is the $\varepsilon$ of LayerNorm. Ours, timm's and torchvision's say $10^{-6}$, PyTorch's default is
 # $10^{-5}$, and [lesson 4](04_encoder.ipynb) saw what it does to one token. Does it reach the logits?
 
@@ -906,7 +911,8 @@ assert 1e-4 < difference < 1e-1
 
 # %% [markdown]
 # It does. At the start the class token is so small that $10^{-5}$ is a noticeable part of its variance, and its
-# effect survives twelve blocks. The difference is small and passes for rounding, as long as nobody compares logits.
+# effect survives twelve blocks. The difference is small. Only a comparison of logits shows it, and even there it
+# could pass for rounding.
 
 # %% [markdown] anchor="other-images"
 # ## Other images
@@ -1076,7 +1082,7 @@ print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {ro
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
-# Six of them, and only the first can raise an error.
+# Six of them, and a forward pass on the CPU raises no error for any. Two are noticed when a state dict is loaded.
 #
 # > **Common mistake.** Forgetting the final norm. The blocks are there, the head is there, the shapes fit.
 
@@ -1143,7 +1149,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Both have learned their four photographs, and that is why the mistake survives: the accuracy looks well. A training
+# Both have learned their four photographs, and that is why the mistake survives: the accuracy looks good. A training
 # loss that refuses to fall below a strange number is its signature.
 #
 # > **Common mistake.** Forgetting `model.eval()`. With dropout, or stochastic depth, two passes of the same image
@@ -1291,7 +1297,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # vertical, horizontal = scores(toy)
 # assert torch.isclose(vertical, torch.tensor(2**0.5), atol=1e-4)
 # assert torch.isclose(horizontal, torch.tensor(0.5**0.5), atol=1e-4)
-# assert scores(flat)[1] < horizontal - 0.5  # now the missing edge is noticed
+# assert torch.allclose(torch.stack(scores(flat)), torch.tensor([1.5**0.5, 0.0]), atol=1e-4)  # the missing edge is noticed
 # ```
 #
 # The tie is gone, too, because the corner $(1, 1)$ now counts: it is brighter to the right and darker above.
@@ -1452,6 +1458,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # per_image = (saved_bytes(16) - saved_bytes(8)) / 8
 # parameters = sum(p.nbytes for p in model.parameters())
+# print(f"{per_image / 1e6:.1f} MB per image, {parameters / 1e6:.1f} MB of parameters")
 # assert per_image > parameters / 2  # a few images outweigh the whole model
 # ```
 #
@@ -1462,9 +1469,9 @@ assert not torch.allclose(first, last, atol=1e-3)
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
-# A Vision Transformer is an embedding, $L$ equal blocks, a norm and a matrix; the class fits on a page. Every tensor
-# between the class token and the head is $(N+1) \times D$. The stack has about $12D^2L$ parameters, two thirds of
-# them in the MLPs, and at 224 pixels nearly all the arithmetic is in the same matrices. The usual “GFLOPs” of a ViT
+# A Vision Transformer is an embedding, $L$ equal blocks, a norm and a matrix; the class fits on a page. Every block
+# takes and returns $(N+1) \times D$. The stack has about $12D^2L$ parameters, two thirds of
+# them in the MLPs, and at 224 pixels, from Base upwards, more than nine tenths of the arithmetic is in the same matrices. The usual “GFLOPs” of a ViT
 # are multiply-accumulates; the FLOPs are twice as many. With timm's names, timm's weights load as they are, and
 # equality of logits proves the model, provided the logits are not zero. An untrained model says $\ln K$ and means
 # nothing by it. Teaching it is the subject of [lesson 6](06_training.ipynb).

@@ -75,7 +75,8 @@ def draw_image(ax: Axes, image: Tensor, title: str | None = None) -> Axes:
 def _frame(ax: Axes, corner: tuple[float, float], width: float, height: float) -> None:
     """Frame a patch, with a white rim so that the frame shows on any picture."""
     for color, linewidth in (("white", 4.5), (ACCENT, 2.8)):
-        ax.add_patch(plt.Rectangle(corner, width, height, fill=False, color=color, linewidth=linewidth))
+        how = {"fill": False, "zorder": 3, "clip_on": False}  # above grid lines, and whole at the border
+        ax.add_patch(plt.Rectangle(corner, width, height, color=color, linewidth=linewidth, **how))
 
 
 def draw_patch_grid(
