@@ -51,14 +51,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from vit import create_model
+from vit import count_macs, create_model
 from vit.augment import Augment, hashed, reseed
 from vit.checkpoint import LAST, read_checkpoint
 from vit.data import Dataset, load_data, photograph
 from vit.images import MemoryImages, Preprocessing, decode
 from vit.inference import SHIPPED, load_classifier
 from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_image, use_style
-from vit.recipe import Recipe, get_recipe, parameter_groups
+from vit.recipe import Recipe, get_recipe, hidden_matrices, parameter_groups
 from vit.run import resume_recipe, train
 from vit.shapes import draw
 from vit.training import Trainer, evaluate
@@ -265,7 +265,8 @@ assert abs(mine.mean() - math.log(10)) < 0.1
 # %% [markdown]
 # Even odds cost $\ln K$, as in [lesson 5](05_model.ipynb#untrained), and our small random head is close to them. Check
 # this number before every training run. It takes a second, and a value far off means that the head is too loud, that
-# labels and logits do not match, or that something else than logits arrives at the loss.
+# labels and logits do not match in number or order of magnitude. A value near it does not clear you: shuffled labels
+# start here, too, and so do probabilities taken for logits.
 #
 # *Label smoothing* (Szegedy et al., 2016) asks for a little less than certainty. The target gives the right class
 # $1 - \varepsilon + \varepsilon/K$ and each other class $\varepsilon/K$.
@@ -278,7 +279,7 @@ assert_close(smooth, F.cross_entropy(s, y, label_smoothing=eps))
 least = -(target[0] * target[0].log()).sum()  # when the prediction is the target itself
 print("target of one picture:", [round(t, 2) for t in target[0].tolist()])
 print(f"the smallest loss there is: {least:.3f}")
-assert F.cross_entropy(target.log(), y, label_smoothing=eps) - least < 1e-5
+assert abs(F.cross_entropy(target.log(), y, label_smoothing=eps) - least) < 1e-5
 
 # %% [markdown]
 # Notice the last line. With smoothed targets even a perfect model has a loss, the entropy of the target. A training
@@ -401,7 +402,7 @@ figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.3))
 bins = torch.linspace(-6.5, 0.5, 71)
 ax.hist(gradient.abs().log10(), bins=bins.tolist(), color=CYCLE[0], alpha=0.8, label="gradient")
 share = torch.histc(in_rates.log10(), 70, -6.5, 0.5)
-height = share / share.max() * ax.get_ylim()[1]
+height = share / share.max() * torch.histc(gradient.abs().log10(), 70, -6.5, 0.5).max()
 ax.bar(bins[:-1], height, 0.1, align="edge", color=ACCENT, label="first step, in learning rates")
 ax.set(xlabel="size", yticks=[], xticks=range(-6, 1), xticklabels=[f"$10^{{{e}}}$" for e in range(-6, 1)])
 ax.spines["left"].set_visible(False)
@@ -462,7 +463,7 @@ for name in ("shapes", "cifar10"):
     for tau in taus:
         assert math.isclose(learning_rate(tau, r.lr, r.min_lr, r.warmup), r.lr_at(tau), abs_tol=1e-12)
 
-# %% alt="The learning rate of two recipes over the part of the run that is over. Both rise in a steep straight line over the first twentieth and then fall along half a cosine to nearly zero. One peaks at 0.001, the other at 0.0007."
+# %% alt="The learning rate of two recipes over the part of the run that is over. Both rise in a steep straight line over the first twentieth and then fall along half a cosine to nearly zero. One peaks at 0.003, the other far lower, at 0.0007."
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.2))
 for name in ("cifar10", "shapes"):
     ax.plot(taus, [1000 * get_recipe(name).lr_at(tau) for tau in taus], label=name)
@@ -536,7 +537,8 @@ print(f"after {trainer.step} steps all {len(list(mine.parameters()))} tensors ag
 
 # %% [markdown]
 # They agree, so we may use the finished one from here on. Most of its text you know by now; what is new is the size
-# that may change, the loop over parts of a batch, and the moving average at the end.
+# that may change, the loop over parts of a batch, the moving average at the end, and that there may be two
+# optimisers, of which a [later section](#muon) speaks.
 
 # %%
 print(inspect.getsource(Trainer.train_step))
@@ -586,7 +588,7 @@ for name, one in (("live", receipt), ("full", full_receipt)):
 print(textwrap.fill("a receipt has: " + ", ".join(full_receipt), 100))
 assert full_receipt["best"]["val_accuracy"] > 0.95
 
-# %% alt="Two panels over the thousands of pictures seen, loss on the left and accuracy on the right, for the live run and the full run. All curves start at chance, change little for a while and then improve quickly; the full run goes on further and ends better."
+# %% alt="Two panels over the thousands of pictures seen, loss on the left and accuracy on the right, for the live run and the full run. All curves start at chance; the training curves change little at first, and all improve quickly then; the full run goes on further and ends better."
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
 for folder, one, color, name in ((full, full_receipt, FAINT, "full run"), (live, receipt, CYCLE[0], "live")):
     history = read_rows(folder)
@@ -665,7 +667,7 @@ assert last["200 pictures"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["val_accuracy"] < 0.36
 
-# %% alt="Five columns of curves, loss above and accuracy below. 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to zero and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance."
+# %% alt="Five columns of curves, loss above and accuracy below. 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance."
 figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 3.3), sharey="row", sharex="col")
 for (name, history), (above, below) in zip(cases.items(), axes.T, strict=True):
     epochs = [row["epoch"] for row in history]
@@ -707,6 +709,183 @@ plt.show()
 # Be careful with diagnoses, though. The last two columns begin alike: for some epochs nothing happens in either. Curves
 # say *that* something is wrong. What it is you find out by changing one thing and training again.
 
+# %% [markdown] anchor="muon"
+# ## A step made for matrices
+#
+# AdamW treats a matrix as a heap of numbers and gives each its own step. But nobody uses those numbers singly. A matrix
+# is a map: it turns the vector of a token into another one. What does a step of AdamW do to the map?
+#
+# Any matrix can be written as $U S V^\top$. The columns of $U$ have length one and are at right angles, so are those of
+# $V$, and $S$ is diagonal, without negative numbers. The matrix takes the part of a vector that lies along each column of
+# $V$, stretches it by a number of $S$, a *singular value*, and lays it along a column of $U$. So the singular values of a
+# step say how far it moves each direction.
+#
+# *Muon* (Jordan et al., 2024) makes them alike. It averages the gradient as Adam does, and then replaces all singular
+# values by ones, as nearly as it can: $U S V^\top$ becomes about $U V^\top$. No decomposition is needed for it. If $X = U
+# S V^\top$, then $a X + b\, X X^\top X + c\, (X X^\top)^2 X$ has the same $U$ and $V$, and each singular value $s$ has
+# become $a s + b s^3 + c s^5$. One such round is three matrix products, and `orthogonalise` makes five. First it divides
+# the matrix by its norm, so that no singular value exceeds 1.
+#
+# We write it down, train the matrices of two blocks with it for thirty batches, and hold it against PyTorch's. Then we
+# look at one matrix: at its last gradient, at Muon's step, and at the step that AdamW would take from the same
+# gradients.
+
+
+# %%
+def orthogonalise(g, rounds=5):
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = (g.T if g.shape[0] > g.shape[1] else g).bfloat16()  # (short side, long side)
+    x = x / x.norm()
+    for _ in range(rounds):
+        s = x @ x.T
+        s = torch.addmm(s, s, s, beta=b, alpha=c)  # b·s + c·s@s
+        x = torch.addmm(x, s, x, beta=a)  # a·x + s@x
+    return (x.T if g.shape[0] > g.shape[1] else x).float()
+
+
+@torch.no_grad()
+def muon(w, g, m, lr, decay, mu=0.95):
+    m.lerp_(g, 1 - mu)  # the running average of the gradient
+    step = orthogonalise(g.lerp(m, mu))  # of the average, with a little more of the newest
+    w.mul_(1 - lr * decay)
+    w.sub_(lr * 0.2 * math.sqrt(max(w.shape)) * step)
+
+
+torch.manual_seed(0)
+model = create_model("vit_nano_4", depth=2)
+matrices = hidden_matrices(model)
+copies = [(w.detach().clone(), torch.zeros_like(w)) for w in matrices]
+watched = [w is model.blocks[0].mlp.fc1.weight for w in matrices].index(True)
+first = second = torch.zeros_like(matrices[watched])  # AdamW's two averages, for the comparison
+others = torch.optim.AdamW(parameter_groups(model, 0.05, apart=matrices), lr=lr, betas=(0.9, 0.99))
+optimizer = torch.optim.Muon(matrices, lr=lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+for t in range(1, 31):
+    pixels, labels = data.train.batch(torch.arange(64 * (t - 1), 64 * t))
+    others.zero_grad()
+    optimizer.zero_grad()
+    F.cross_entropy(model(preprocessing.normalise(pixels)), labels).backward()
+    g = matrices[watched].grad.clone()
+    first, second = first.lerp(g, 0.1), second.lerp(g**2, 0.01)
+    for w, (copy, m) in zip(matrices, copies, strict=True):
+        muon(copy, w.grad, m, lr, 0.05)
+    others.step()
+    optimizer.step()
+    for w, (copy, _) in zip(matrices, copies, strict=True):
+        assert_close(copy, w.detach(), rtol=0, atol=0.02 * lr)
+steps = {
+    "gradient": g,
+    "AdamW": (first / (1 - 0.9**t)) / ((second / (1 - 0.99**t)).sqrt() + 1e-8),
+    "Muon": orthogonalise(g.lerp(copies[watched][1], 0.95)),
+}
+values = {name: torch.linalg.svdvals(step) for name, step in steps.items()}  # (128,) each, falling
+tenth = len(values["Muon"]) // 10
+print(f"{len(matrices)} matrices, {t} steps: as torch.optim.Muon")
+shares = {name: (s[:tenth].square().sum() / s.square().sum()).item() for name, s in values.items()}
+for name, one in shares.items():
+    print(f"{name:9} the largest {tenth} of {len(values[name])} directions have {one:.1%}")
+assert shares["gradient"] > shares["AdamW"] > 0.9 > 0.6 > shares["Muon"]
+
+# %% [markdown]
+# The share is that of the sum of all squared singular values, which is also the sum of all squared entries. The gradient
+# has next to all of it in a few directions. AdamW's step hardly has less: making the *numbers* alike in size does much
+# less for the *directions*. Whatever there is to learn along the others is learned slowly. Muon's step is spread over far
+# more of them.
+#
+# Why not over all? What do five rounds do to a number between 0 and 1?
+
+# %% alt="Two panels. Left, what the rounds make of singular values from 0 to 1: one round gives a broad arch up to 1.2, five give a curve that leaves zero almost vertically and then swings between about 0.7 and 1.2. Right, on a logarithmic axis, 128 singular values in falling order, each divided by the largest: those of the gradient drop by more than five powers of ten, those of AdamW's step by nearly three, more than one of them at once, those of Muon's step slowly and by one and a half."
+s = torch.linspace(0, 1, 501, dtype=torch.float64)
+figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
+once = lambda s: 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+curve = s
+for i in range(1, 6):
+    curve = once(curve)
+    if i in (1, 5):
+        color, name = (FAINT, "one round") if i == 1 else (CYCLE[0], "five rounds")
+        left.plot(s, curve, color=color, label=name)
+left.plot(s, s, color=INK, linewidth=1, linestyle="--", label="unchanged")
+left.set(xlabel="singular value", ylabel="becomes", xlim=(0, 1), ylim=(0, 1.3))
+left.legend(loc="lower right", fontsize=7.5)
+for (name, value), color in zip(values.items(), (FAINT, ACCENT, CYCLE[0]), strict=True):
+    right.semilogy(range(1, len(value) + 1), value / value[0], color=color, label=name)
+right.set(xlabel="direction, the largest first", ylabel="of the largest", ylim=(1e-5, 2))
+right.legend(loc="lower left", fontsize=7.5)
+plt.show()
+big = curve[s >= 0.01]
+print(f"from 0.01 on, five rounds end between {big.min():.2f} and {big.max():.2f}")
+assert big.min() > 0.6
+assert big.max() < 1.25
+
+# %% [markdown]
+# Not at 1, but near it. The authors chose the three numbers for a steep start and not for precision, because small values
+# must be lifted far in few rounds. What is very small stays small even so: that is where Muon's line falls in the right
+# panel.
+#
+# Which size should such a step have? A matrix whose singular values are all 1 has entries of about
+# $1/\sqrt{\max(\text{out}, \text{in})}$. The factor $0.2 \sqrt{\max(\text{out}, \text{in})}$ makes that 0.2 learning
+# rates, which Liu et al. (2025) give as the usual size of AdamW's steps once its averages are full. Then one learning
+# rate and one decay serve both optimisers.
+#
+# Both are needed. Positions, the class token, biases and norms are no maps, and the patch projection and the head stay
+# with AdamW as well, as Muon's authors advise. (They also advise to treat queries, keys and values as three matrices. Our
+# layer holds them in one, and we leave it so.) Muon remembers one number for each weight, Adam two. Its products cost
+# time:
+
+# %%
+r = get_recipe("cifar10")
+for size in (r.low_size, r.img_size):
+    model = create_model(r.model, img_size=size, **r.model_options)
+    sides = [sorted(w.shape) for w in hidden_matrices(model)]
+    extra = sum(5 * (2 * short**2 * long + short**3) for short, long in sides)
+    usual = 3 * r.batch_size * sum(count_macs(model.config).values())  # backward counts as two forward
+    print(
+        f"{size} pixels: {usual / 1e9:.1f} billion multiply-accumulates for a step over {r.batch_size} pictures;",
+        end=" ",
+    )
+    print(f"orthogonalising {len(sides)} matrices adds {extra / 1e9:.1f} billion, {extra / usual:.0%}")
+    assert 0.02 < extra / usual < 0.25
+
+# %% [markdown]
+# Is it worth that? It is a question for *pilots*: short runs on the real data, judged on validation. For CIFAR-10 we made
+# twelve beforehand, two seeds each with three learning rates for either optimiser, with `vit_nano_4` and no augmentation
+# but crop and flip.
+
+# %% alt="Validation accuracy of short CIFAR-10 runs over the learning rate. Two seeds are dots, and each optimiser has a line through their means. AdamW's line stays around 50 percent and is highest at 0.001; Muon's begins above it, is highest at 0.003 and falls a little at 0.006."
+pilots = json.loads((SHIPPED["cifar10"] / "pilots.json").read_text())
+cases = list(pilots["cases"].values())
+print(
+    f"{len(cases)} runs of {cases[0]['steps']} steps, {pilots['recipe']['img_size']} pixels; mean of the seeds:"
+)
+figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.6))
+best = {}
+for (key, name), color in zip({"adamw": "AdamW", "muon": "Muon"}.items(), (ACCENT, CYCLE[0]), strict=True):
+    points = {}
+    for case in cases:
+        if case["optimizer"] == key:
+            points.setdefault(case["lr"], []).append(case["val_accuracy"])
+            ax.plot(case["lr"], 100 * case["val_accuracy"], ".", color=color)
+    means = {rate: sum(v) / len(v) for rate, v in sorted(points.items())}
+    best[key] = max(means.values())
+    ax.plot(means.keys(), [100 * v for v in means.values()], color=color, label=name)
+    seconds = sum(c["seconds"] for c in cases if c["optimizer"] == key) / sum(map(len, points.values()))
+    rates = ",  ".join(f"{rate:g}: {v:.1%}" for rate, v in means.items())
+    print(f"{name:6} {rates};  {seconds:.0f} s a run")
+ax.set(xlabel="learning rate", ylabel="validation accuracy, %", xscale="log")
+ticks = sorted({case["lr"] for case in cases})
+ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+ax.minorticks_off()
+ax.legend()
+plt.show()
+assert best["muon"] > best["adamw"]
+
+# %% [markdown]
+# Even the worst of Muon's rates is ahead of AdamW's best. The comparison is by steps; a step of Muon takes longer, as
+# the seconds say. So the recipe for CIFAR-10 got Muon, and the rate in the
+# middle.
+#
+# Know what a pilot cannot tell. A short run favours what learns fast, whether or not it would end higher. Augmentation
+# makes a run worse at first and better at the end, so a pilot of two or three epochs would always advise against it.
+
 # %% [markdown] anchor="cifar10"
 # ## Real photographs
 #
@@ -731,13 +910,10 @@ print(f"validation {receipt['best']['val_accuracy']:.2%}, test {p:.2%} ± {math.
 assert math.isclose(max(row["val_accuracy"] for row in rows), receipt["best"]["val_accuracy"], abs_tol=1e-5)
 
 # %% [markdown]
-# If fewer epochs are printed than were planned, the run was stopped before its end, and tested as it was then:
-# `vit train --resume FOLDER --finish` does that. What the rest would have brought, we do not know.
-#
 # The ± is the standard deviation that the choice of test pictures alone would cause, $\sqrt{p(1-p)/n}$. It is the
 # least uncertainty there is. Another seed would add its own, and this was one run with one seed.
 #
-# How should its curves be read? Half of the batches are mixed, and all targets are smoothed. Then even a perfect model
+# How should its curves be read? Some of the batches are mixed, and all targets are smoothed. So even a perfect model
 # has a training loss far above zero. How far? The least loss is the entropy of the targets, and targets are cheap: we
 # draw a hundred batches of them, without any pictures.
 
@@ -754,7 +930,7 @@ floor = torch.stack(entropies).mean().item()
 print(f"mixed: {r.mix_prob:.0%} of the batches; the least training loss: {floor:.2f}")
 assert floor > least
 
-# %% alt="Three panels over the epochs. Loss: training and validation fall, validation well below training, with a dashed line for the least possible training loss. Accuracy: both rise, validation well above training. Learning rate: a short straight rise, then a cosine. Where the pictures grow from 24 to 32 pixels a dotted line crosses all panels."
+# %% alt="Three panels over the epochs. Loss: training and validation fall, validation well below training, with a dashed line for the least possible training loss; in the last epochs validation turns up a little. Accuracy: both rise, validation above training for most of the run, then training overtakes. Learning rate: a short straight rise, then a cosine. Where the pictures grow from 24 to 32 pixels a dotted line crosses all panels."
 epochs = [row["epoch"] for row in rows]
 low = [row["epoch"] for row in rows if row["img_size"] < r.img_size]
 figure, axes = plt.subplots(3, 1, figsize=(WIDTH * 0.9, 4.6), sharex=True, height_ratios=(3, 3, 1.6))
@@ -770,26 +946,34 @@ for ax in axes:
 axes[0].set(ylabel="loss", ylim=(0, 2.7))
 axes[1].set(ylabel="accuracy, %", ylim=(0, 100))
 axes[2].set(ylabel="rate, ‰", ylim=(0, None), xlabel="epoch")
-axes[0].legend(ncols=3, loc="upper right")
+axes[0].legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 plt.show()
+ahead = next(row["epoch"] for row in rows if row["train_accuracy"] > row["val_accuracy"])
+lowest = min(rows, key=lambda row: row["val_loss"])
+print(f"training accuracy is first ahead of validation after epoch {ahead:.0f};", end=" ")
+print(f"validation loss is lowest after epoch {lowest['epoch']:.0f}")
 
 # %% [markdown]
-# Validation is better than training all along, in both panels, and this time not only because of the averaging. The
-# two lines measure different things. *Training* is measured on pictures that are cropped, distorted and half of
+# For most of the run validation is better than training, in both panels, and this time not only because of the
+# averaging. The two lines measure different things. *Training* is measured on pictures that are cropped, distorted and some of
 # the time mixed, where one of two classes counts as the right one, with stochastic depth switched on
 # ([lesson 4](04_encoder.ipynb#stochastic-depth)). *Validation* is measured on clean pictures with the whole model.
 # And not quite with the model that is trained: with a moving average of its weights (EMA), which is usually better
 # than the weights of any one step. So the gap between these lines is no measure of overfitting. To get one, you would
 # have to evaluate on clean training pictures.
 #
+# But look at the end. Training, with all its handicaps, overtakes validation, and the validation loss has turned round.
+# This is the second column of the figure above in a mild form: the model begins to learn its pictures by heart. Little
+# was lost by it, because the best epoch was kept. Stronger augmentation would have put it off. No pilot could
+# have told us: how much of it a long run needs, only a long run shows.
+#
 # The dotted line is where the pictures grow. For the first part of the run they are shrunk to 24 pixels, that is 36
 # patches and not 64, and a step costs less. Then the positions are interpolated, as in
 # [lesson 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels. Left
 # of the line it therefore looks at larger pictures than the model was trained with.
 #
-# It is a modest result, and the receipt says what it cost. More is possible at this size: Lee et al. (2021) report
-# 93.6 % on the original CIFAR-10 for a plain Vision Transformer of the same width and depth, with a hundred epochs and
-# stronger augmentation.
+# More is possible at this size: Lee et al. (2021) report 93.6 % on the original CIFAR-10 for a plain Vision Transformer
+# of the same width and depth, with a hundred epochs and stronger augmentation.
 
 # %% [markdown] anchor="resume"
 # ## Kill it
@@ -1049,9 +1233,10 @@ assert batch_means.mean() < correct.mean() - 0.4
 #     )
 #     best[count] = accuracy.max().item()
 # assert 2000 < n < 3000
-# assert best[200] > 0.14 and best[n] < 0.125
+# assert best[200] > 0.14 and best[n] < 0.12
 # ```
 #
+# (With other guessers it is now and then a little more: 3.3 deviations is where the best of a thousand lies on average.)
 # The error shrinks with the root of the number: to halve it, take four times as many. The 5,000 pictures that we keep
 # back from CIFAR-10 allow for a good many comparisons.
 #
@@ -1172,8 +1357,8 @@ assert batch_means.mean() < correct.mean() - 0.4
 # Training pictures change the weights, validation pictures choose, test pictures are looked at once; the best of many
 # validation scores is too good. Augmentation must leave the class as it is, and only you can know whether it does.
 # Before the first step the loss is $\ln K$. One batch must be learned by heart in seconds, which finds broken gradients
-# but not wrong labels. AdamW moves every weight by about a learning rate, whatever its gradient, and its decay belongs
-# outside of the fraction and on matrices only. The learning rate rises first and then falls. Curves say that something
+# but not wrong labels. AdamW's first step moves every weight by a learning rate, whatever its gradient, and its decay belongs
+# outside of the fraction and on matrices only. Muon makes the steps along the directions of a matrix far more equal. The learning rate rises first and then falls. Curves say that something
 # is wrong and seldom what, and training and validation can be compared only where they are measured alike. A run whose
 # random choices depend on seed and step, and whose files are renamed into place, can be killed at any time. A ViT must
 # learn from pictures what a convolution has built in. Using the trained model is the subject of lesson 7.
@@ -1185,7 +1370,9 @@ assert batch_means.mean() < correct.mean() - 0.4
 # Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 1, 3.1 and 4.1, appendix B.1. Diederik Kingma and Jimmy
 # Ba, [Adam: A Method for Stochastic Optimization](https://arxiv.org/abs/1412.6980), ICLR 2015. Ilya Loshchilov and
 # Frank Hutter, [Decoupled Weight Decay Regularization](https://arxiv.org/abs/1711.05101), ICLR 2019; the cosine is from
-# their [SGDR](https://arxiv.org/abs/1608.03983), ICLR 2017. Ekin Cubuk et al.,
+# their [SGDR](https://arxiv.org/abs/1608.03983), ICLR 2017. Keller Jordan et al.,
+# [Muon: An optimizer for hidden layers in neural networks](https://kellerjordan.github.io/posts/muon/), 2024. Jingyuan Liu et al., [Muon is Scalable for LLM
+# Training](https://arxiv.org/abs/2502.16982), 2025. Ekin Cubuk et al.,
 # [RandAugment](https://arxiv.org/abs/1909.13719), 2020. Hongyi Zhang et al., [mixup: Beyond Empirical Risk
 # Minimization](https://arxiv.org/abs/1710.09412), ICLR 2018. Sangdoo Yun et al.,
 # [CutMix](https://arxiv.org/abs/1905.04899), ICCV 2019. Christian Szegedy et al., [Rethinking the Inception Architecture

@@ -207,7 +207,7 @@ random_similarity = position_similarity(twin.pos_embed, grid, prefix)
 assert_close(similarity.tiles[row, column], tile)
 print("by hand = position_similarity:", tuple(similarity.tiles.shape))
 
-# %% alt="Three panels on one scale from minus 1 to 1. Left, one eight by eight map with numbers: 1 at the framed place, high around it, falling with distance, negative far away. Middle, sixty-four such maps laid out as a grid; in each the bright spot sits at the map's own place, and the map of the left panel is framed. Right, the same from random weights: one bright dot in each map, the rest is near zero."
+# %% alt="Three panels on one scale from minus 1 to 1. Left, one eight by eight map with numbers: 1 at the framed place, high around it, falling with distance, negative far away. Middle, sixty-four such maps laid out as a grid; in each a bright spot sits at the map's own place, in many another one at its mirror image, and the map of the left panel is framed. Right, the same from random weights: one bright dot in each map, the rest is near zero."
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.45))
 draw_matrix(axes[0], tile, values="{:.1f}", cmap=DIVERGING, limits=(-1, 1), title=f"place {row, column}")
 for text in axes[0].texts:
@@ -230,7 +230,7 @@ plt.show()
 # How fast does it fall, along a row and along a column? Average over all pairs that are equally far apart.
 
 
-# %% alt="Left, likeness over distance in patches. For trained weights two curves begin at 1 and fall together; the one for rows apart goes on falling, the one for columns apart turns up again towards the far side; for random weights both drop to zero after one step. Right, an eight by eight map of the class token's likeness with each place, all close to zero."
+# %% alt="Left, likeness over distance in patches. For trained weights two curves begin at 1 and fall together; the one for rows apart falls below zero and comes back to it, the one for columns apart stays above and turns up again towards the far side; for random weights both drop to zero after one step. Right, an eight by eight map of the class token's likeness with each place, all close to zero."
 def mirrored(tiles, axis):
     """Mean likeness of each place with its mirror image: axis 2 up and down, 3 left and right."""
     return tiles.flip(axis).diagonal(dim1=0, dim2=2).diagonal(dim1=0, dim2=1).mean().item()
@@ -241,8 +241,8 @@ for which, name, style in ((similarity, "trained", "-"), (random_similarity, "ra
     ax.plot(which.rows, style, marker="o", markersize=4, color=CYCLE[0], label=f"{name}, rows apart")
     ax.plot(which.columns, style, marker="s", markersize=4, color=CYCLE[1], label=f"{name}, columns apart")
 ax.axhline(0, color=FAINT, linewidth=0.8)
-ax.set(xlabel="distance in patches", ylabel="mean cosine")
-ax.legend(fontsize=7.5)
+ax.set(xlabel="distance in patches", ylabel="mean cosine", ylim=(None, 1.45))
+ax.legend(fontsize=7.5, ncols=2, loc="upper right")
 if similarity.cls is not None:
     artist = bare(right, "class token").imshow(similarity.cls, cmap=DIVERGING, vmin=-1, vmax=1)
     figure.colorbar(artist, ax=right, shrink=0.8, label="cosine")
@@ -387,7 +387,7 @@ print(f"{by_block[-1] - by_block[0]:+.2f} patches")
 assert by_block.min() < uniform - 0.2
 assert (distance["random"] - uniform).abs().max() < 0.1
 
-# %% alt="Attention distance over blocks, in patches on the left axis and pixels on the right. Each head is a dot with a bar for its spread over pictures. A grey line for random weights lies exactly at the dashed value of uniform attention; a dotted line for shuffled weights lies close to it. Nearly all dots lie below, spread over more than a patch in the first two blocks and closer together afterwards."
+# %% alt="Attention distance over blocks, in patches on the left axis and pixels on the right. Each head is a dot with a bar for its spread over pictures. A grey line for random weights lies exactly at the dashed value of uniform attention; a dotted line for shuffled weights lies close to it. Nearly all dots lie below: close together in the first block, spread over a patch or more in the next two, and nearer to uniform afterwards."
 figure, ax = plt.subplots(figsize=(WIDTH, 3.0))
 for head in range(h):
     x = torch.arange(L) + (head - (h - 1) / 2) * 0.6 / h
@@ -446,7 +446,7 @@ plt.show()
 # Over many pictures one can at least say how *choosy* a head is. The entropy of its row is 0 if it looks at one token,
 # and 1 after division by $\log N$ if it looks at all alike.
 
-# %% alt="Two tables of coloured cells with numbers, one row per block and one column per head. Trained: between about 0.6 and 0.95. Random: 1.00 in every cell."
+# %% alt="Two tables of coloured cells with numbers, one row per block and one column per head. Trained: between about 0.5 and 0.95, the highest in the first block. Random: 1.00 in every cell."
 N = model.config.num_tokens
 row_ = maps[0][0, 0, 0]  # one row of weights, (N,)
 assert_close(-(row_ * row_.log()).sum(), attention_entropy(maps[0])[0, 0, 0])

@@ -1,8 +1,9 @@
-"""The measurements of lesson 10: the committed results are whole, and the script that makes them resumes."""
+"""The measurements of lessons 6 and 10: the committed results are whole, and the scripts behind them run."""
 
 import json
 import statistics
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,9 @@ import torch
 
 from vit.convnet import ConvNet
 from vit.data import load_data
+from vit.images import FileImages, MemoryImages
+from vit.inference import SHIPPED
+from vit.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "data_and_bias.json"
@@ -136,3 +140,51 @@ def test_models_of_the_grid(bench):
             for lr, accuracy in ((1e-3, 0.5), (2e-3, 0.6), (4e-3, 0.4))
         }
     ) == dict.fromkeys(bench.MODELS, 2e-3)
+
+
+@pytest.fixture
+def pilots(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import pilots
+
+    return pilots
+
+
+def test_every_pilot_of_cifar10_is_there_and_the_recipe_follows_the_best(pilots):
+    results = json.loads((SHIPPED["cifar10"] / "pilots.json").read_text())
+    cases, accuracies = results["cases"].values(), {}
+    assert {(c["optimizer"], c["lr"], c["seed"]) for c in cases} == {
+        (r.optimizer, r.lr, r.seed) for r in pilots.pilots()
+    }
+    for case in cases:
+        assert case["steps"] == pilots.STEPS
+        accuracies.setdefault((case["optimizer"], case["lr"]), []).append(case["val_accuracy"])
+    recipe = get_recipe("cifar10")
+    best = max(accuracies, key=lambda key: statistics.mean(accuracies[key]))
+    assert (recipe.optimizer, recipe.lr) == best
+
+
+def test_a_pilot_trains_without_test_pictures(pilots, pool):
+    data = replace(pool, test=None)
+    recipe = replace(pilots.RECIPE, batch_size=16, model_options={"depth": 1}, optimizer="muon")
+    once, twice = (pilots.execute(recipe, data, steps=3) for _ in range(2))
+    assert once["val_accuracy"] == twice["val_accuracy"]
+    assert once["val_loss"] == twice["val_loss"]
+    assert (once["optimizer"], once["steps"]) == ("muon", 3)
+
+
+def test_both_steps_of_the_loading_benchmark_train(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import loading
+
+    monkeypatch.setattr(loading.vit_data, "IN_MEMORY", loading.vit_data.IN_MEMORY)  # which it changes
+    monkeypatch.setitem(loading.BATCH, 32, 8)
+    loading.write_files(tmp_path, (32, 32), 40)
+    for in_memory, kind in ((True, MemoryImages), (False, FileImages)):
+        for step in loading.steps(tmp_path, 32, in_memory, "vit_nano_4").values():
+            trainer = step.__self__
+            assert isinstance(trainer.train_images, kind)
+            step()
+            step()
+            assert trainer.step == 2
+            assert trainer.progress()[0] > 0
