@@ -102,9 +102,10 @@ sync: | $(READY) ## bring the .py and .ipynb of each lesson together (the newer 
 lab: | $(READY) ## open the lessons in JupyterLab
 	@$(BIN)/jupyter lab $(NOTEBOOKS)
 
-bench: | $(READY) ## measure the two attention paths, and images per second against four libraries (half an hour)
+bench: | $(READY) ## measure loading, the two attention paths, and images per second against four libraries (half an hour)
 	$(call say,installing the other libraries and measuring (half an hour; leave the machine alone meanwhile))
 	@$(BIN)/pip install -q --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(BIN)/python benchmarks/loading.py
 	@$(BIN)/python benchmarks/attention_paths.py
 	@$(BIN)/python benchmarks/throughput.py
 
