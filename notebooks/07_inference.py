@@ -348,7 +348,7 @@ for name, matrix, classes in (
     print(f"{name}: {matrix.diagonal().sum().item() / matrix.sum().item():.2%} of {matrix.sum()}")
     largest(matrix, classes)
 
-# %% alt="Two ten by ten confusion matrices, rows the truth and columns the answer, with counts in the cells. The diagonals are grey. Orange cells are mistakes. For the drawn shapes there are few, most of them between circle and square and among triangle, cross and star. For CIFAR-10 they are spread more widely, the darkest among animals, cat and dog above all."
+# %% alt="Two ten by ten confusion matrices, rows the truth and columns the answer, with counts in the cells. The diagonals are grey. Orange cells are mistakes. For the drawn shapes there are few, most of them between circle and square and among triangle, cross and star. For CIFAR-10 they are spread more widely; the darkest are dog and cat taken for each other, then automobile taken for truck, and many others are among animals."
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.55))
 for ax, matrix, classes in zip(
     axes, (confusion, photo_confusion), (drawn.classes, cifar.classes), strict=True
@@ -518,7 +518,7 @@ print(f"{clean[-1][0]} of {M} pictures are in the last bin")
 print(f"the model of CIFAR-10, from evaluation.json: ECE {evaluation['ece']:.4f}")
 
 # %% [markdown]
-# The ECE is an absolute gap: it does not say whether a model claims too much or too little. And an average over 2,000
+# The model of photographs is far further off than the model of shapes. The ECE is an absolute gap: it does not say whether a model claims too much or too little. And an average over 2,000
 # pictures of one kind says nothing about pictures of another kind.
 #
 # Now a harder world. The same test pictures, with noise in every pixel as from a bad camera in the evening. The model
@@ -566,7 +566,7 @@ axes[1, 0].set_ylabel("pictures")
 plt.show()
 
 # %% [markdown]
-# On the pictures it was made for, the model says about what it knows. A few bins hold a handful of pictures, as the
+# On the pictures it was made for, the model of shapes says about what it knows. A few bins hold a handful of pictures, as the
 # counts below and the long error bars show; do not read much into those. On noisy pictures it is far too sure.
 #
 # There is a well-known repair. Divide all logits by one number, the temperature $T$, before the softmax, and choose

@@ -102,7 +102,7 @@ names = tuple(PHOTOGRAPHS)
 photos = torch.stack([photograph(name, S) for name in names])  # (I, 3, S, S)
 seen = cifar.preprocessing.normalise(photos)
 
-# %% alt="Four photographs of 32 by 32 pixels: a cat, an astronaut, a cup of coffee and a rocket at night. Below each the two likeliest classes of the trained model with their probabilities, and the likeliest of its random twin, which is close to one tenth."
+# %% alt="Four photographs of 32 by 32 pixels: a cat, an astronaut, a cup of coffee and a rocket at night. Below each the two likeliest classes of the trained model with their probabilities, and the likeliest of its random twin, which has little more than one tenth."
 figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 2.3))
 for ax, photo, answer, p in zip(
     axes, photos, cifar.predict(photos, top_k=2), twin(seen).softmax(1), strict=True
@@ -112,7 +112,8 @@ for ax, photo, answer, p in zip(
 plt.show()
 
 # %% [markdown]
-# This is all that the model sees. Only the first shows one of its ten classes, and none of the four is a CIFAR-10
+# This is all that the model sees. (Three of the squares are cut a little differently from those in lesson 7, and for
+# two of them that alone changes the answer.) Only the first shows one of its ten classes, and none of the four is a CIFAR-10
 # picture. Keep that in mind when a map looks wise.
 
 # %% [markdown] anchor="filters"
@@ -157,7 +158,7 @@ assert filter_components(weight)[1][:10].sum() > filter_components(banks["random
 assert neighbours(weight) > neighbours(banks["random"]) + 0.1
 
 
-# %% alt="Two blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours. The last rows look like coloured noise. The second, from random weights: coloured noise throughout. The plot shows the explained variance summed over components; the trained curve lies above the random one."
+# %% alt="Two blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours. The first is green nearly throughout, and the last row looks like coloured noise. The second, from random weights: coloured noise throughout. The plot shows the explained variance summed over components; the trained curve lies above the random one."
 def mosaic(images, columns, gap=1):
     """Lay (n, h, w, ...) out in rows of `columns`, with white (or nothing) between them."""
     n, height, width = images.shape[:3]
@@ -207,7 +208,7 @@ random_similarity = position_similarity(twin.pos_embed, grid, prefix)
 assert_close(similarity.tiles[row, column], tile)
 print("by hand = position_similarity:", tuple(similarity.tiles.shape))
 
-# %% alt="Three panels on one scale from minus 1 to 1. Left, one eight by eight map with numbers: 1 at the framed place, high around it, falling with distance, negative far away. Middle, sixty-four such maps laid out as a grid; in each a bright spot sits at the map's own place, in many another one at its mirror image, and the map of the left panel is framed. Right, the same from random weights: one bright dot in each map, the rest is near zero."
+# %% alt="Three panels on one scale from minus 1 to 1. Left, one eight by eight map with numbers: 1 at the framed place, high around it, falling with distance, negative far away. Middle, sixty-four such maps laid out as a grid; in each a dark red spot sits at the map's own place, in many another one at its mirror image, and the map of the left panel is framed. Right, the same from random weights: one dark red dot in each map, the rest is near zero."
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.45))
 draw_matrix(axes[0], tile, values="{:.1f}", cmap=DIVERGING, limits=(-1, 1), title=f"place {row, column}")
 for text in axes[0].texts:
@@ -223,7 +224,7 @@ plt.show()
 
 # %% [markdown]
 # Read one tile first, then all. The tile belongs to the framed place. Its neighbours have vectors like its own, and
-# likeness falls with distance. In the middle every tile does this around its own place. The twin's vectors are like
+# over the first steps likeness falls with distance. In the middle every tile does this around its own place. The twin's vectors are like
 # nobody's. So it looks as if the model, which was told nothing of a
 # grid, had found it. One doubt remains, and we return to it in a moment.
 #
@@ -242,7 +243,7 @@ for which, name, style in ((similarity, "trained", "-"), (random_similarity, "ra
     ax.plot(which.columns, style, marker="s", markersize=4, color=CYCLE[1], label=f"{name}, columns apart")
 ax.axhline(0, color=FAINT, linewidth=0.8)
 ax.set(xlabel="distance in patches", ylabel="mean cosine", ylim=(None, 1.45))
-ax.legend(fontsize=7.5, ncols=2, loc="upper right")
+ax.legend(fontsize=7, ncols=2, loc="upper right", handlelength=1.2, columnspacing=0.8, handletextpad=0.4)
 if similarity.cls is not None:
     artist = bare(right, "class token").imshow(similarity.cls, cmap=DIVERGING, vmin=-1, vmax=1)
     figure.colorbar(artist, ax=right, shrink=0.8, label="cosine")
@@ -270,7 +271,7 @@ assert random_similarity.rows[1].abs() < 0.1
 # noise. The last printed line is that control. One step apart proves little, then. From two steps on the likeness is
 # learned: the model has found the grid.
 #
-# Look at the curve for columns at its far end, and at the line printed before. In training, half of all pictures were
+# Both curves turn up again at their far end, so that alone says nothing. Look at the first printed line. In training, half of all pictures were
 # mirrored left to right, never up to down. If left-right is the larger number, the model has a reason to treat the two
 # sides alike and the top and the bottom differently. That explanation fits; to prove it, one would train again without
 # mirroring.
@@ -282,7 +283,7 @@ assert random_similarity.rows[1].abs() < 0.1
 # > neighbour below is one whole row of the grid further on in the sequence. Any table in which near places are alike
 # > has stripes at that spacing, with waves in it or without.
 
-# %% alt="Three square matrices of cosine with a bright main diagonal and parallel stripes beside it. The first, the trained model's, and the second, a single bump on an eight by eight grid, have stripes eight apart. The third, the same bump on a grid of four rows of sixteen, has stripes sixteen apart."
+# %% alt="Three square matrices of cosine with a dark red main diagonal and parallel stripes beside it. The first, the trained model's, and the second, a single bump on an eight by eight grid, have stripes eight apart. The third, the same bump on a grid of four rows of sixteen, has stripes sixteen apart."
 
 
 def bump(rows, columns, width=1.5):
@@ -424,7 +425,7 @@ plt.show()
 # The answer is read off the class token. So its row of the last block, folded back into a picture, is the most popular
 # figure of all. One head each, one scale for all, and one head of the twin at the end.
 
-# %% alt="Three rows, a cat, an astronaut and a rocket. In each, the photograph at 32 pixels, then one greyscale copy per head under a colour overlay, and one for the random twin. The trained maps are sparse, a few bright patches each, at different places in every head, sometimes on the face or the rocket and sometimes in a corner. The twin's is even."
+# %% alt="Three rows, a cat, an astronaut and a rocket. In each, the photograph at 32 pixels, then one greyscale copy per head under a colour overlay, and one for the random twin. Many trained maps are sparse, a few bright patches each, at different places in every head, sometimes on the face or the rocket and sometimes on the background; on the rocket three heads are nearly even. The twin's is even."
 shown = [names.index(name) for name in ("chelsea", "astronaut", "rocket")]
 last = patch_map(maps[-1], grid, prefix)  # (I, h, gh, gw)
 top = last[shown].max().item()
@@ -440,7 +441,7 @@ figure.colorbar(artist, ax=axes, shrink=0.8, aspect=25, pad=0.015)
 plt.show()
 
 # %% [markdown]
-# Look for a head that rests on what you would call the object, and for one that sits in a corner. It is easy to tell a
+# Look for a head that rests on what you would call the object, and for one that rests on the background. It is easy to tell a
 # story for the first and to pass over the second.
 #
 # Over many pictures one can at least say how *choosy* a head is. The entropy of its row is 0 if it looks at one token,
@@ -510,7 +511,8 @@ print(f"the head that cares most for places: block {b}, head {head}")
 assert place["trained"].max() > place["shuffled"].max()
 
 # %% [markdown]
-# Part of a beautiful map is the grid, not the cat. From one photograph the two cannot be told apart.
+# In the early blocks a good part of a map is the grid, not the cat; in the last ones little is. From one photograph the
+# two cannot be told apart.
 
 # %% [markdown] anchor="rollout"
 # ## Rollout
@@ -680,7 +682,7 @@ print(f"the worst block made uniform {-100 * change[:, th].min():.1f}")
 assert change[:, th].min() < change[:, :th].min() - 0.05
 
 # %% [markdown]
-# Most heads can go and hardly anyone notices (one costs more than that), perhaps because others carry the same. A few pictures more or less are
+# Most heads can go and hardly anyone notices (a few cost more than that), perhaps because others carry the same. A few pictures more or less are
 # chance. But whole blocks of attention matter, some much more than others. The same question to the CIFAR-10 model,
 # where we have no labels: how many of its answers on the 128 cuts stay, when one block's attention is made uniform?
 
@@ -960,7 +962,7 @@ print(f"film, {ACROSS} to a row: " + ", ".join(f"epoch {e:.0f}" for e in movie["
 
 # %% [markdown]
 # On the site a slider shows one frame at a time; in a notebook they lie side by side. The photographs are always the
-# same three, and every scale stays fixed. Watch the order of events, and compare it with the epochs printed
+# same three, and every scale stays fixed. (The sign of a component is arbitrary: one that turns from green to magenta is the same one.) Watch the order of events, and compare it with the epochs printed
 # above. (For the first part of the run the model was trained on smaller pictures. Those frames show it with enlarged
 # positions, looking at the full size.) The map of positions is there first, and after that little happens to it. The attention on these photographs
 # keeps moving, from one frame to the next, until late in the training. Which of those frames would you
