@@ -135,6 +135,7 @@ def main() -> None:
     )
     common_arguments(parser, RESULTS / "attention_paths.json")
     parser.add_argument("--tokens", nargs="+", type=int, default=list(TOKENS))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     args = parser.parse_args()
     check_arguments(parser, args)
     if min(args.tokens) < 1:

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from measure import RESULTS, machine, now, save_results
+from measure import RESULTS, machine, now, save_results, train_for
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -167,11 +167,7 @@ def execute(run: Run, pool: Dataset) -> dict[str, object]:
     )
     reseed(run.seed, "weights")
     trainer = Trainer(recipe, data, model=build(run.model, run.times))
-    trainer.total = run.steps
-    while trainer.step < run.steps:
-        trainer.train_step()
-    trainer.progress()  # raises if the loss is no longer a number
-    model, result = trainer.finished_model(), asdict(run)
+    model, result = train_for(trainer, run.steps), asdict(run)
     seen = MemoryImages(data.train.images[:2000], data.train.labels[:2000])
     for name, images in (("train", seen), ("val", data.val), ("test", data.test)):
         if name != "test" or run.arm != "pilot":

@@ -62,26 +62,35 @@ def write_files(folder: Path, size: tuple[int, int], count: int) -> None:
         write_jpeg(source[:, top : top + height, left : left + width].contiguous(), str(path), quality=90)
 
 
-def steps(folder: Path, side: int, in_memory: bool, model: str) -> dict[str, Callable[[], None]]:
+def steps(
+    folder: Path, side: int, in_memory: bool, model: str, device: str = "cpu"
+) -> dict[str, Callable[[], None]]:
     """One training step: with batches as they are loaded, and with one that is always there."""
     vit_data.IN_MEMORY = 2 << 30 if in_memory else 0  # a constant of the package, turned for the measurement
     recipe = Recipe(model=model, img_size=side, batch_size=BATCH[side], epochs=10_000, rand_ops=1)
     data = load_data(str(folder), side)
-    loading, ready = Trainer(recipe, data), Trainer(recipe, data)
+    loading, ready = Trainer(recipe, data, device), Trainer(recipe, data, device)
     batch = ready._fetch(0)
     ready._next = lambda: batch  # nothing is read, decoded or copied any more
     return {"loading": loading.train_step, "ready": ready.train_step}
 
 
-def measure(name: str, model: str, args: argparse.Namespace) -> dict[str, object]:
-    """Images per second of both steps."""
-    size, side, in_memory, count = SETS[name]
+def measure(name: str, model: str, folder: Path, args: argparse.Namespace) -> dict[str, object]:
+    """Images per second of both steps, on the files of a set in `folder`."""
+    _, side, in_memory, _ = SETS[name]
     case = {"set": name, "model": model, "batch": BATCH[side], "load": load_average(), "date": now()}
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), size, count)
-        candidates = steps(Path(folder), side, in_memory, model)
-        times, case["disturbed_turns"] = take_turns(candidates, args.rounds, args.seconds)
+    candidates = steps(folder, side, in_memory, model, args.device)
+    times, case["disturbed_turns"] = take_turns(candidates, args.rounds, args.seconds, args.device)
     return case | {which: summary([BATCH[side] / t for t in values]) for which, values in times.items()}
+
+
+def row(case: dict) -> str:
+    """A case as a row of the table."""
+    rates = [
+        f"{c['median']:,.0f} ({c['low']:,.0f}–{c['high']:,.0f})" for c in (case["loading"], case["ready"])
+    ]
+    lost = 1 - case["loading"]["median"] / case["ready"]["median"]
+    return f"| {case['set']} | `{case['model']}` | {case['batch']} | {rates[0]} | {rates[1]} | {lost:.0%} |"
 
 
 def render(results: dict) -> str:
@@ -97,15 +106,7 @@ def render(results: dict) -> str:
         "| files | model | batch | loading | ready | lost |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for case in results["cases"].values():
-        rates = [
-            f"{c['median']:,.0f} ({c['low']:,.0f}–{c['high']:,.0f})" for c in (case["loading"], case["ready"])
-        ]
-        lost = 1 - case["loading"]["median"] / case["ready"]["median"]
-        lines.append(
-            f"| {case['set']} | `{case['model']}` | {case['batch']} | {rates[0]} | {rates[1]} | {lost:.0%} |"
-        )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *map(row, results["cases"].values()), ""])
 
 
 def main() -> None:
@@ -115,18 +116,19 @@ def main() -> None:
     common_arguments(parser, RESULTS / "loading.json")
     args = parser.parse_args()
     check_arguments(parser, args)
-    if not args.render:
-        results = load_results(
-            args.out, machine(args.device, args.threads, ["torch", "torchvision", "pillow"])
-        )
-        for name, (_, side, *_) in SETS.items():
-            for model in MODELS[side]:
-                results["cases"][f"{name}/{model}"] = measure(name, model, args)
-                save_results(args.out, results, render(results))
-                print(render(results).splitlines()[-1], flush=True)
-    else:
+    if args.render:
         results = json.loads(args.out.read_text())
-    save_results(args.out, results, render(results))
+        save_results(args.out, results, render(results))
+        return
+    results = load_results(args.out, machine(args.device, args.threads, ["torch", "torchvision", "pillow"]))
+    for name, (size, side, _, count) in SETS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            write_files(Path(folder), size, count)
+            for model in MODELS[side]:
+                case = measure(name, model, Path(folder), args)
+                results["cases"][f"{name}/{model}"] = case
+                save_results(args.out, results, render(results))
+                print(row(case), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the two benchmarks share: timing candidates in turn, describing the machine, keeping results."""
+"""What the benchmarks share: timing in turn, training for some steps, the machine, keeping results."""
 
 import argparse
 import json
@@ -14,6 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from vit.model import VisionTransformer
+from vit.training import Trainer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 RESULTS = Path(__file__).parent / "results"
@@ -77,6 +80,19 @@ def summary(values: list[float]) -> dict[str, float]:
         name: float(f"{value:.4g}")
         for name, value in (("median", statistics.median(values)), ("low", low), ("high", high))
     }
+
+
+def train_for(trainer: Trainer, steps: int) -> VisionTransformer:
+    """The finished model after so many steps, with the whole schedule squeezed into them.
+
+    Raises:
+        ValueError: if the loss is no longer a number.
+    """
+    trainer.total = steps
+    while trainer.step < steps:
+        trainer.train_step()
+    trainer.progress()  # raises
+    return trainer.finished_model()
 
 
 def machine(device: str, threads: int, packages: Iterable[str]) -> dict[str, object]:
@@ -143,9 +159,8 @@ def describe(results: dict) -> str:
 
 
 def common_arguments(parser: argparse.ArgumentParser, out: Path) -> None:
-    """The options that both benchmarks have."""
+    """The options of every benchmark that measures speed."""
     parser.add_argument("--quick", action="store_true", help="a rough look in a minute; saves under build/")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--rounds", type=int, default=11, help="turns of each candidate (default 11)")
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a turn (default 0.5)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch (default 2)")

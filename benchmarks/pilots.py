@@ -1,6 +1,6 @@
 """Short runs on CIFAR-10 that choose the optimiser and its learning rate for the `cifar10` recipe.
 
-    .venv/bin/python benchmarks/pilots.py data/cifar10-jpeg   # what is missing: half an hour on two cores
+    .venv/bin/python benchmarks/pilots.py data/cifar10-jpeg   # what is missing: 20 minutes on two cores
 
 The small model `vit_nano_4`, at 24 pixels, for 900 steps: about two and a half epochs, with the whole
 schedule squeezed into them. Judged on the validation pictures; the test pictures are not even read. Each
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from measure import machine, now
+from measure import machine, now, train_for
 
 from vit.data import Dataset, load_data
 from vit.inference import SHIPPED
@@ -41,12 +41,7 @@ def pilots() -> list[Recipe]:
 def execute(recipe: Recipe, data: Dataset, steps: int = STEPS) -> dict[str, object]:
     """Train, and measure loss and accuracy on the validation pictures."""
     start, trainer = time.perf_counter(), Trainer(recipe, data)
-    trainer.total = steps
-    while trainer.step < steps:
-        trainer.train_step()
-    trainer.progress()  # raises if the loss is no longer a number
-    model = trainer.finished_model()
-    val = evaluate(model, data.val, trainer.preprocessing, bf16=trainer.bf16)
+    val = evaluate(train_for(trainer, steps), data.val, trainer.preprocessing, bf16=trainer.bf16)
     result = {"optimizer": recipe.optimizer, "lr": recipe.lr, "seed": recipe.seed, "steps": steps}
     result |= {"val_accuracy": val["accuracy"], "val_loss": val["loss"], "bf16": trainer.bf16}
     return result | {"seconds": round(time.perf_counter() - start, 1), "date": now()}
