@@ -17,33 +17,19 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vit.analysis import attention_distance, filter_components, patch_map, position_similarity
 from vit.augment import reseed
 from vit.checkpoint import read_checkpoint, versions, write_atomic
-from vit.data import PHOTOGRAPHS, photograph
+from vit.data import photograph, photograph_cuts
 from vit.images import Preprocessing
 from vit.inference import load_classifier
 from vit.model import VisionTransformer, create_model
 
 COMPONENTS = 25  # of the bank of patch filters
 SHOWN = ("chelsea", "astronaut", "rocket")
-CUTS, CUT_SEED = 128, 0  # squares cut out of all photographs, for attention distances
-
-
-def cuts(img_size: int) -> Tensor:
-    """Random squares of the photographs, from a third of their side to all of it: `(CUTS, 3, S, S)`."""
-    generator = torch.Generator().manual_seed(CUT_SEED)
-    large, squares = 8 * img_size, []
-    sources = [photograph(name, large) for name in PHOTOGRAPHS]
-    for i in range(CUTS):
-        side = int(torch.randint(large // 3, large + 1, (), generator=generator))
-        top, left = (int(torch.randint(large - side + 1, (), generator=generator)) for _ in range(2))
-        square = sources[i % len(sources)][None, :, top : top + side, left : left + side]
-        squares.append(F.interpolate(square, (img_size, img_size), mode="bicubic", antialias=True)[0])
-    return torch.stack(squares).clamp(0, 1)
+CUTS = 128  # squares cut out of all photographs, for attention distances
 
 
 @torch.inference_mode()
@@ -111,7 +97,7 @@ def film(folder: Path, preprocessing: Preprocessing, classes: int, count: int = 
     """
     S, frames, marks = preprocessing.img_size, [], []
     shown = preprocessing.normalise(torch.stack([photograph(name, S) for name in SHOWN]))
-    squares = preprocessing.normalise(cuts(S))
+    squares = preprocessing.normalise(photograph_cuts(CUTS, S))
     for path in choose(folder, count - 1):
         state = read_checkpoint(path)
         if not frames:

@@ -57,7 +57,7 @@ from vit.analysis import (
     position_similarity,
     rollout,
 )
-from vit.data import PHOTOGRAPHS, photograph
+from vit.data import PHOTOGRAPHS, photograph, photograph_cuts
 from vit.inference import SHIPPED, load_classifier
 from vit.plotting import (
     ACCENT,
@@ -350,17 +350,6 @@ print(f"a head that looks at all patches alike: {uniform:.2f} patches = {P * uni
 
 
 # %%
-def cuts(count, large=256):
-    generator = torch.Generator().manual_seed(0)
-    sources, squares = [photograph(name, large) for name in names], []
-    for i in range(count):
-        side = int(torch.randint(large // 3, large + 1, (), generator=generator))
-        y, x = (int(torch.randint(large - side + 1, (), generator=generator)) for _ in range(2))
-        square = sources[i % len(sources)][None, :, y : y + side, x : x + side]
-        squares.append(F.interpolate(square, (S, S), mode="bicubic", antialias=True)[0])
-    return torch.stack(squares).clamp(0, 1)
-
-
 def shuffle(model, seed=0):
     generator, result = torch.Generator().manual_seed(seed), copy.deepcopy(model)
     for p in result.parameters():
@@ -369,7 +358,7 @@ def shuffle(model, seed=0):
     return result
 
 
-many = cifar.preprocessing.normalise(cuts(128))
+many = cifar.preprocessing.normalise(photograph_cuts(128, S))
 shuffled = shuffle(model)
 distance, entropy, place = {}, {}, {}
 for name, which in (("trained", model), ("random", twin), ("shuffled", shuffled)):

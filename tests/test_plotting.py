@@ -9,7 +9,7 @@ import skimage.data
 import torch
 
 from vit import plotting
-from vit.data import PHOTOGRAPHS, photograph
+from vit.data import PHOTOGRAPHS, photograph, photograph_cuts
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +161,27 @@ def test_a_photograph_at_its_own_size_is_the_crop():
 def test_an_unknown_photograph_names_those_there_are():
     with pytest.raises(ValueError, match=r"expected one of chelsea, .*rocket, got 'dog'"):
         photograph("dog")
+
+
+def test_cuts_are_upright_squares_of_each_photograph_in_turn(monkeypatch):
+    def marked(name, size):  # red grows to the right, green downwards, blue says which photograph
+        along = torch.linspace(0, 1, size).expand(size, size)
+        return torch.stack([along, along.T, torch.full_like(along, list(PHOTOGRAPHS).index(name) / 4)])
+
+    monkeypatch.setattr("vit.data.photograph", marked)
+    cuts = photograph_cuts(40, 16)
+    assert (cuts.shape, cuts.dtype) == ((40, 3, 16, 16), torch.float32)
+    torch.testing.assert_close(cuts[:, 2], (torch.arange(40) % 4 / 4)[:, None, None].expand(-1, 16, 16))
+    red, green = cuts[:, 0, 8].diff(dim=1)[:, 4:-4], cuts[:, 1, :, 8].diff(dim=1)[:, 4:-4]  # off the borders
+    side = 16 * red.mean(1)  # as a part of the photograph's
+    torch.testing.assert_close(16 * green.mean(1), side, atol=0.01, rtol=0)
+    assert 0.32 < side.min() < 0.45
+    assert 0.9 < side.max() < 1.02
+
+
+def test_cuts_come_from_their_seed():
+    cuts = photograph_cuts(8, 16)
+    assert 0 <= cuts.min() <= cuts.max() <= 1
+    assert torch.equal(cuts[:4], photograph_cuts(4, 16))
+    assert not torch.equal(cuts[0], cuts[4])  # the same photograph, another square
+    assert not torch.equal(cuts, photograph_cuts(8, 16, seed=1))

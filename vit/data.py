@@ -11,6 +11,7 @@ from pathlib import Path
 
 import skimage.data
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
@@ -46,6 +47,22 @@ def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
     image = image[:, top : top + side, left : left + side]
     resize = v2.Resize((img_size, img_size), antialias=True)
     return v2.functional.to_dtype(resize(image), torch.float32, scale=True)
+
+
+def photograph_cuts(count: int, img_size: int = 32, seed: int = 0) -> Tensor:
+    """Random squares of the photographs in turn: `(count, 3, img_size, img_size)` in [0, 1].
+
+    Their sides are from a third of the photograph's to all of it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    large, squares = 8 * img_size, []
+    sources = [photograph(name, large) for name in PHOTOGRAPHS]
+    for i in range(count):
+        side = int(torch.randint(large // 3, large + 1, (), generator=generator))
+        top, left = (int(torch.randint(large - side + 1, (), generator=generator)) for _ in range(2))
+        square = sources[i % len(sources)][None, :, top : top + side, left : left + side]
+        squares.append(F.interpolate(square, (img_size, img_size), mode="bicubic", antialias=True)[0])
+    return torch.stack(squares).clamp(0, 1)
 
 
 @dataclass(frozen=True)
