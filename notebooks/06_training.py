@@ -59,7 +59,7 @@ from vit.images import MemoryImages, Preprocessing, decode
 from vit.inference import SHIPPED, load_classifier
 from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_image, use_style
 from vit.recipe import Recipe, get_recipe, hidden_matrices, parameter_groups
-from vit.run import resume_recipe, train
+from vit.run import train
 from vit.shapes import draw
 from vit.training import Trainer, evaluate
 
@@ -1008,10 +1008,9 @@ assert 0 < step <= 8 * 12
 # a second time, without any interruption. How close will the two be?
 
 # %%
-recipe = resume_recipe(killed)
-train(recipe, killed, resume=True, quiet=True)
+done = train(None, killed, resume=True, quiet=True)  # the recipe is in the folder
 whole = work / "whole"
-train(recipe, whole, quiet=True)
+train(Recipe(**done["recipe"]), whole, quiet=True)
 a, b = (read_checkpoint(folder / LAST)["trainer"] for folder in (killed, whole))
 same = [torch.equal(a["model"][name], b["model"][name]) for name in a["model"]]
 print(f"{sum(same)} of {len(same)} tensors are equal, bit for bit, after {b['step']} steps")

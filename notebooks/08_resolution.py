@@ -121,7 +121,7 @@ axes[2].legend(loc="upper right", ncols=2, fontsize=7.5, columnspacing=1, handle
 plt.show()
 
 # %% [markdown]
-# The tables grow with the square of everything else. Yet they started so small that they do not rule the total
+# The matrices grow by the factor of the patches, the tables by its square. Yet they started so small that they do not rule the total
 # ([lesson 5](05_model.ipynb#larger-images) has the whole curve). Their memory is another matter, unless a fused kernel
 # never writes them down ([lesson 3](03_attention.ipynb#two-paths)).
 
@@ -214,7 +214,8 @@ for kernel in (linear, cubic):
 
 # %% [markdown]
 # 1. When the new grid is *smaller*, the kernel is stretched, so that every old row is heard. That is what
-#    `antialias=True` means.
+#    `antialias=True` means. PyTorch also chooses the kernel by it: with it the cubic above, and weights that sum to 1
+#    at the border; without it a steeper cubic that repeats the border, also where it enlarges.
 
 # %% [markdown]
 # Rows and columns are treated alike and one after the other. So the new table is the old one with a matrix on either
@@ -344,7 +345,7 @@ for i, (name, table) in enumerate(tables.items()):
         ax.imshow(maps[12 * r + c].reshape(new), vmin=0.5, vmax=1)
         ax.plot(c, r, "o", color="white", markeredgecolor=ACCENT, markersize=3.5)
     bars.barh(i, 100 * scores[name], color=CYCLE[0] if i == 0 else FAINT, height=0.55)
-    bars.text(100 * scores[name] + 1, i, f"{scores[name]:.0%}", va="center", fontsize=8.5)
+    bars.text(max(100 * scores[name], 10) + 1.5, i, f"{scores[name]:.0%}", va="center", fontsize=8.5)
 bars.axvline(10, color=INK, linewidth=1, linestyle="--")
 bars.set_yticks(range(len(tables)), tables)
 bars.tick_params(axis="y", length=0)
@@ -428,7 +429,7 @@ for ax, values, sides, home, title in (
     ax.axhline(10, color=INK, linewidth=1, linestyle="--")
     ax.set(xlabel="side of the picture, pixels", xticks=sides, ylim=(0, 103), title=title)
 panels[0].legend(loc="upper right", fontsize=7.5)
-panels[1].legend(loc="lower center", bbox_to_anchor=(0.5, 0.1), fontsize=7.5)
+panels[1].legend(loc="lower left", bbox_to_anchor=(0.53, 0.1), fontsize=7.5)
 panels[0].set_ylabel("accuracy, %")
 plt.show()
 
@@ -456,7 +457,8 @@ plt.show()
 #
 # So the small model must be trained again at 48 pixels. From the beginning? We enlarge it and go on for 60 steps. For
 # comparison another model begins at 48 pixels. It gets half as many multiplications as the first has had in both its
-# lives, because more would take too long on this page; so compare the curves where they lie above each other.
+# lives, because more would take too long on this page; so compare the curves where they lie above each other. Its batch
+# and its learning rate are others, too, and we tried only these.
 
 # %%
 tune = replace(recipe, img_size=HIGH, epochs=1, batch_size=32, lr=1e-3)
@@ -464,6 +466,8 @@ few = MemoryImages(high.train.images[:1920], high.train.labels[:1920])
 tuned, tuned_curve = learn(Trainer(tune, replace(high, train=few), model=at_size(HIGH)))
 scratch, scratch_curve = learn(Trainer(replace(tune, lr=2e-3), high))
 low_end = low_curve[-1][0]
+ratio = sum(count_macs(tuned.config).values()) / sum(count_macs(model.config).values())
+print(f"a picture at {HIGH} pixels costs {ratio:.1f} times one at {LOW}")
 print(
     f"at {LOW} pixels {low_end:.0f}, then at {HIGH} {tuned_curve[-1][0]:.0f} billion MACs: {tuned_curve[-1][1]:.1%}"
 )
@@ -486,9 +490,9 @@ ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
 plt.show()
 
 # %% [markdown]
-# A few steps repair most of what enlarging had broken. (A picture at 48 pixels costs about five times one at 24.) Large
-# pictures from the start are a poor bargain here: at the point where their curve ends, small ones have brought the first
-# model to most of its answers. Much training is needed to learn anything at all, and that goes faster with small pictures. The recipe that
+# A few steps repair most of what enlarging had broken. Large pictures from the start are a poor bargain here: at the point
+# where their curve ends, small ones have brought the first model to most of its answers. Much training is needed to learn
+# anything at all, and here it went faster with small pictures. The recipe that
 # made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson 6](06_training.ipynb#cifar10)).
 #
 # And the gain from detail? After so few steps there is none: the model is no better than it was at 24 pixels. These
@@ -548,7 +552,7 @@ assert_close(loss.item(), math.log(10))
 assert moving == ["head.weight", "head.bias"]
 
 # %% [markdown]
-# Even odds whatever the picture: the loss begins at exactly $\ln K$. And the gradient reaches the encoder through the
+# The same probability $1/K$ for every class, whatever the picture: the loss begins at exactly $\ln K$. And the gradient reaches the encoder through the
 # head's weights. They are zero, so the first step moves nothing but the head. A head of noise would begin by pushing
 # the old features in random directions.
 
@@ -566,7 +570,8 @@ assert moving == ["head.weight", "head.bias"]
 # > maps the (frozen) representation of a subset of training images to $\{-1, 1\}^K$ target vectors.” (section 4.1)
 #
 # With $n$ features in the rows of $\mathbf{F}$ and the targets in those of $\mathbf{T}$, both centred, it is
-# $\mathbf{W} = (\mathbf{F}^\top\mathbf{F} + \lambda n \mathbf{I})^{-1}\,\mathbf{F}^\top\mathbf{T}$.
+# $\mathbf{W} = (\mathbf{F}^\top\mathbf{F} + \lambda n \mathbf{I})^{-1}\,\mathbf{F}^\top\mathbf{T}$. The small number
+# $\lambda$ (`ridge` in the code) keeps the weights small; it makes the problem “regularized”.
 
 
 # %%
@@ -912,15 +917,16 @@ assert spoiled < sound
 #
 # </details>
 #
-# A colleague freezes the patch embedding and the first eleven of twelve blocks. A step still takes a third of its
-# time and not a twelfth. What has he forgotten?
+# A colleague freezes all that lies below the last of twelve blocks, positions and class token included. A step still
+# takes more than a third of its time and not a twelfth. What has he forgotten?
 #
 # <details>
 # <summary>Answer</summary>
 #
 # The forward pass. Freezing saves the backward pass of what is frozen, and that is about two thirds of the work. The
 # pictures must still go up through all twelve blocks. If they are not augmented, he can store what comes out of block
-# eleven and never run it again.
+# eleven and never run it again. (Had he left the positions trainable, the backward pass would still run through every
+# block.)
 #
 # </details>
 #
@@ -971,8 +977,8 @@ assert spoiled < sound
 #     assert model(torch.rand(1, 3, 32, 64)).shape == (1, 10)
 # ```
 #
-# Neighbours in a row are now half an old patch apart, and more alike. Neighbours in a column are as far apart as
-# before. The model takes the wide picture for a square one that was stretched to twice its width.
+# It has 129 rows, 8 × 16 and the class token's. Neighbours in a row are now half an old patch apart, and more alike.
+# Neighbours in a column are as far apart as before. The model takes the wide picture for a square one that was stretched to twice its width.
 #
 # </details>
 #
@@ -1051,7 +1057,8 @@ assert spoiled < sound
 # assert 3.9 < full / probe < 4.0
 # ```
 #
-# A quarter. The tensors kept for the backward pass come on top, and they are usually the larger part.
+# About 4.5 and 1.1 GiB, a quarter. The tensors kept for the backward pass come on top: usually the larger part with
+# everything trained, and little with the head alone.
 #
 # </details>
 
@@ -1061,8 +1068,8 @@ assert spoiled < sound
 # Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with
 # the pixels, the tables of attention with their square. The position table is resized like a picture, class row set
 # aside, also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not
-# always enough: patches show another part of the object, for one thing, and a few steps of training at the new size repair that,
-# at a small part of the price of beginning there. A new head starts at zero. A linear probe has a formula, needs no
+# always enough: patches show another part of the object, for one thing, and a few steps of training at the new size repair most of that,
+# where a model that began there had learned little in nearly three times the multiplications. A new head starts at zero. A linear probe has a formula, needs no
 # backward pass and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from
 # the probe's head. Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the
 # lowest trained parameter. Change the model first, then build the optimiser. What the features have learned to see is the

@@ -189,7 +189,7 @@ plt.show()
 
 # %% [markdown]
 # Colour is the size of the change, compared with the largest, and white means none at all. After $n$
-# layers a square of $2n + 1$ pixels has noticed. Two corners of a picture get to know of each other only after many
+# layers a square of $2n + 1$ pixels a side has noticed. Two corners of a picture get to know of each other only after many
 # layers. In a ViT everyone has noticed after a single block. Most of them hardly, to be sure: this one has random
 # weights and looks at everything alike. It has to learn where to look. The CNN need not learn it, and cannot learn
 # anything else.
@@ -454,8 +454,8 @@ print(f"the CNN's lead is largest at {widest:,} pictures")
 #
 # The right panel says how. With 200 and with 600 pictures the ViT knows *every* training picture and little about the
 # others. It was not short of weights or of steps. Very many functions fit 600 labelled pictures; training finds one of
-# them; the bias decides which. The CNN can only express functions that treat all places alike, and few of these fit by
-# accident.
+# them; the bias decides which. The CNN can hardly express functions that do not treat all places alike. Fewer of those
+# that are left fit by accident, though with 200 pictures still too many.
 #
 # Now the other end. With 20,000 pictures the ViT's two lines meet. It is as bad on the pictures that it was trained on
 # as on others. It no longer learns by heart, and still more pictures would not help it. So what is it short of?
@@ -601,9 +601,10 @@ for n in sorted({run["images"] for run in runs if run["arm"] == "shuffled"}):
 for n in sorted({run["images"] for run in runs if run["arm"] == "augmented"}):
     for name, arm in (("as they are", "main"), ("moved and mirrored", "augmented")):
         test, known = (
-            statistics.mean(values(arm, "vit", n, what=w)) for w in ("test_accuracy", "train_accuracy")
-        )
-        print(f"{n:5,} pictures, {name:18}: test {test:4.0%}, training {known:4.0%}")
+            values(arm, "vit", n, what=w)[:2] for w in ("test_accuracy", "train_accuracy")
+        )  # of the two seeds that both have
+        print(f"{n:5,} pictures, {name:18}: test", *(f"{one:4.0%}" for one in test), end="")
+        print(", training", *(f"{one:4.0%}" for one in known))
 (shown,) = values("augmented, longer", "vit", 2_000)
 print("three times the steps:")
 print(
@@ -612,7 +613,8 @@ print(
 assert shown > after[2_000] + 0.2
 
 # %% [markdown]
-# In the usual number of steps it does *not* help; the ViT is even a little worse. Look at the training pictures to see
+# In the usual number of steps it does *not* help. With 600 pictures both seeds are worse, with 2,000 one is worse and the
+# other better. Look at the training pictures to see
 # why. It no longer learns them by heart, which is what augmentation is for. But to learn what a moved shape has in common
 # with itself takes longer than to learn by heart, and there was no time.
 #
@@ -621,7 +623,7 @@ assert shown > after[2_000] + 0.2
 # price is paid in steps.
 #
 # [Lesson 6](06_training.ipynb#bias) has the number of Steiner et al. (2022) for photographs: “increased compute and
-# AugReg”, together, can be worth ten times the pictures. Their first two words are easily overlooked.
+# AugReg” (augmentation and regularisation), together, can be worth ten times the pictures. Their first two words are easily overlooked.
 
 # %% [markdown] anchor="live"
 # ## A small slice, now
@@ -758,7 +760,7 @@ plt.show()
 #
 # Read it with the eyes of this lesson. The models were matched by computation, not by parameters. The recipe was one and the
 # same for all of the JFT parts, without further regularisation, and the best epoch was taken. The quality is that of a
-# few-shot linear classifier. All of that is stated in the section, and all of it could move the crossing.
+# linear classifier on the frozen features, fitted to a few labelled pictures of each class. All of that is stated in the section, and all of it could move the crossing.
 #
 # And it has been moved, from both sides. DeiT (Touvron et al., 2021) changed the recipe and hardly the model:
 #
@@ -880,8 +882,8 @@ assert found.amax(1).mean() > truth + 0.02
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. How far it sees.** A stack of 3 × 3 convolutions has strides 1, 2, 1, 2, 1. How many input pixels does one output
-# depend on? Write the rule, and check it with gradients.
+# **1. How far it sees.** A stack of 3 × 3 convolutions has strides 1, 2, 1, 2, 1. How wide is the square of input pixels
+# that one output depends on? Write the rule, and check it with gradients.
 #
 # <details>
 # <summary>Hint</summary>
@@ -984,12 +986,12 @@ assert found.amax(1).mean() > truth + 0.02
 # ```
 #
 # An exact invariance to shifts to the side, whatever the weights, for 24 times the arithmetic. Convolutions without
-# stride, with a mean over all places at the end, have it for less.
+# stride that see the other side at each border, with a mean over all places at the end, have it for less.
 #
 # </details>
 #
 # **4. How many seeds?** Two models differ by one point, and the spread over the seeds is 1.5 points. How many seeds of each
-# show the difference, at two standard errors?
+# make the expected difference two standard errors?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1020,7 +1022,8 @@ assert found.amax(1).mean() > truth + 0.02
 # assert right_order(n) > 0.95
 # ```
 #
-# With one seed each, the worse model wins more than once in four times. Many published differences are of that size.
+# With one seed each, the worse model wins more than once in four times. With 18 the order is nearly
+# always right, but in half of such experiments the difference found is below two standard errors.
 #
 # </details>
 

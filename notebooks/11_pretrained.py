@@ -502,7 +502,7 @@ axes[1].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# Follow a panel from top to bottom. The grey circles are what a plain comparison sees: right, right, then wrong all the
+# Follow a panel from top to bottom. The grey circles are what a plain comparison sees: right at first, then wrong all the
 # way down. The red dots forgive what was inherited, so one of them alone stands out, in the shaded row. (On the left
 # the later norms have the wrong ε, too, and their dots show it. They matter little, because the stream has grown by
 # then. A difference of zero is drawn at the left edge.)
@@ -535,7 +535,7 @@ print(inspect.getsource(key_map))
 
 # %% [markdown]
 # `{i}` counts the blocks, `*` is `weight` and then `bias`, and of the three in parentheses we make one. (`pre_logits`
-# is a layer before the head, which some models have.) Besides the table each library has habits that none of its files
+# is a layer before the head, which some models have.) Besides the table each library has habits that no file of weights
 # mentions.
 
 # %%
@@ -712,8 +712,8 @@ plt.show()
 # None of these raised anything. There are three kinds.
 #
 # The slips at the bottom destroy the model. Someone would notice within the day, and then search for the bug in the
-# pictures. The slips at the top change no answer, or hardly one. They do no harm to a class label. They do to whoever
-# compares two systems, trains on, or publishes a table with four digits.
+# pictures. The slips at the top change no answer, or hardly one. They do no harm to a class label, but they do to
+# whoever compares two systems, trains on, or publishes four digits.
 #
 # The dangerous ones are in the middle, in red: some logit is off by more than 1, and most answers stay. With the two
 # norms of every block exchanged, the model still gives nearly all its answers. So it does with the wrong means, which
@@ -732,7 +732,7 @@ assert max(changed["ε: 1e-5 for 1e-6"], changed["GELU: tanh for exact"]) <= N /
 
 # %% [markdown]
 # One row deserves a second look. The smallest change of all, $\varepsilon = 10^{-12}$, may pass even a comparison at
-# $10^{-4}$ with this model, whose tokens are not small. With our noise the same slip was caught. That is why `fill`
+# $10^{-4}$ with this model, whose tokens are not small. With our noise the reverse slip was caught. That is why `fill`
 # gave small values to whatever makes the first tokens: a test should be harder than life.
 
 # %% [markdown] anchor="positions"
@@ -886,7 +886,7 @@ assert {"preprocessing", "classes", "recipe", "data"} <= set(about)
 # %% [markdown]
 # Which pictures it has seen, how they were prepared, what each output means, how it was trained. A licence belongs
 # there, too. A stranger's file often says none of this, and the library that publishes it keeps a table instead. Here
-# is what timm's table says of four sets of weights for one architecture.
+# is what timm's table says of four sets of weights for a ViT-B/16.
 
 # %%
 means = set()
@@ -1218,8 +1218,8 @@ assert lost > 1e-5 > regained
 # torch.manual_seed(0)
 # sizes = dict(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, mlp_ratio=2.0)
 # ours = VisionTransformer(ViTConfig(num_classes=10, **sizes)).eval()
-# for p in ours.parameters():
-#     nn.init.normal_(p, std=0.3)
+# for name, p in ours.named_parameters():  # small tokens, or no ε would show
+#     nn.init.normal_(p, std=0.001 if name.startswith(("cls", "pos", "patch")) else 0.3)
 # state = {}
 # for key, names in key_map("huggingface-5", 2).items():
 #     if key.startswith("pre_logits"):  # a layer that this model does not have

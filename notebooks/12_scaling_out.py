@@ -218,7 +218,7 @@ shares = {
 }
 assert all(by_kind.values())
 
-# %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: nearly the same, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have much less than their share of the FLOPs, attention about its share or more, and the rest, which has no FLOPs, a large part."
+# %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: backward the longer, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have much less than their share of the FLOPs, attention about its share or more, and the rest, which has no FLOPs, a large part."
 figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
 names = [name for group in list(shares.values())[::2] for name in group]
 colors = dict(zip(names, [FAINT, *CYCLE[:2], INK, *CYCLE[2:4], CYCLE[5]], strict=True))
@@ -239,7 +239,7 @@ ax.spines[["left", "top"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
-# Read the bars in pairs. By part there is little surprise. The backward pass takes about twice as long as the forward
+# Read the bars in pairs. By part there is little surprise. The backward pass takes longer than the forward
 # pass, data and optimiser take little. By kind there is one: “the rest” has no FLOPs at all and takes a
 # large part of the time. So what does it wait for?
 
@@ -346,7 +346,7 @@ assert error < 2**-8
 # %% [markdown]
 # From 1 the next number is $1 + 2^{-7}$, and $1 + 2^{-9}$ is 1. For a product of two matrices that is good enough: its
 # sums are kept in fp32 inside, and errors of many terms partly cancel. For a *weight* it is fatal. With AdamW a weight
-# moves by about a learning rate in each step ([lesson 6](06_training.ipynb#adamw)). Let one start at 1 and move up by
+# moves by a learning rate or less in a step ([lesson 6](06_training.ipynb#adamw)). Let one start at 1 and move up by
 # 0.001, a thousand times.
 
 # %%
@@ -855,7 +855,7 @@ def plan(config, world, sharded=False):
 
 def duration(config, world, sent, bandwidth, overlap=True):
     flops = training_flops(config, BATCH // world)
-    hidden = 2 / 3 if overlap else 0.0  # messages may travel during the backward pass
+    hidden = 2 / 3 if overlap else 0.0  # during the backward pass, as DDP does
     return step_seconds(flops, sent, bandwidth=bandwidth, hidden=hidden, **GPU)
 
 
@@ -876,7 +876,7 @@ for name, c in models.items():
             line += f" {sent / 1e9:8.1f} {seconds:8.3f} {hours:8.1f} hours"
         print(line)
 slow, fast = (plan(huge, world, sharded=True)[3] for world in (8, 64))
-assert duration(huge, 8, slow, NVLINK) < 3 * duration(huge, 64, fast, NETWORK)
+assert duration(huge, 8, slow, NVLINK) < 4 * duration(huge, 64, fast, NETWORK)
 assert sum(plan(huge, 64)[2].values()) > MEMORY > sum(plan(huge, 64, sharded=True)[2].values())
 
 # %% [markdown]
@@ -910,14 +910,14 @@ plt.show()
 # does not fit as a whole copy, however many GPUs there are. (Tensor and pipeline parallelism, which divide matrices and
 # layers, are other ways to cut it up; Dehghani et al. divided the matrices.) Note what FSDP does *not* shard: the activations. The bar
 # for 64 GPUs is mostly those, of only a few images. And here is the catch. Few images at one time mean many parts, and
-# the weights are gathered anew for each. Compare the seconds of a step in the last two lines of the table: eight times
-# as many GPUs are not even three times as fast. They wait for the wire. (Exercise 3 finds a way out. And we took 64
+# the weights are gathered anew for each. In the last two lines of the table eight times as many GPUs are about three
+# times as fast: each sends less, over a much slower wire, and waits. (Exercise 3 finds a way out. We took 64
 # machines of one GPU. With eight in each, libraries add up over NVLink first, and an adapter carries about a ninth: that
 # is why clusters are built so.)
 #
 # How fast must the wire be? We take ViT-B/16 with DDP, on 8 GPUs over NVLink and on 64 GPUs over two other wires.
 
-# %% alt="Stacked bars of milliseconds per step for ViT-B/16 on 8 GPUs over NVLink and on 64 GPUs over two wires, with and without overlap. The computing part is the same for all bars with 64. Over NVLink nothing or little is added, over the 400-gigabit network something without overlap and less with it, over the slow network waiting is many times the computing."
+# %% alt="Stacked bars of milliseconds per step for ViT-B/16 on 8 GPUs over NVLink and on 64 GPUs over two wires, with and without overlap. The computing part is the same for all bars with 64. Over NVLink nothing or little is added, over the 400-gigabit network something without overlap and next to nothing with it, over the slow network waiting is many times the computing."
 wires = {
     "8 GPUs\nNVLink": (8, NVLINK),
     "64 GPUs\n400 Gbit/s each": (64, NETWORK),
@@ -946,8 +946,8 @@ for name, (world, wire) in wires.items():
 assert duration(base, 64, plan(base, 64)[3], SLOW) > 5 * duration(base, 64, 0, SLOW)
 
 # %% [markdown]
-# With eight GPUs the wire can be forgotten. With 64 on a good network it can be hidden almost entirely. On a poor one
-# the GPUs wait nearly all the time, and eight on NVLink would have been faster. Why? The batch
+# With eight GPUs the wire can be forgotten. With 64 on a good network most of it can be hidden. On a poor one
+# the GPUs wait nearly all the time, and eight on the same wire would be no slower. Why? The batch
 # is the same, so each computes less, and each sends as much as before.
 #
 # What would a batch that grows along with the GPUs do? Each would compute as much as before, and the wire would matter
@@ -1213,8 +1213,8 @@ for careful in (False, True):
 dist.destroy_process_group()
 
 # %% [markdown]
-# > **Common mistake.** A larger batch, and everything else as before. An epoch then has fewer steps, each as long as
-# > before. Here is a straight line fitted with SGD, two epochs each time.
+# > **Common mistake.** A larger batch, and everything else as before. An epoch then has fewer steps, none of them
+# > longer. Here is a linear function fitted with SGD, two epochs each time.
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -1426,7 +1426,7 @@ assert seconds[0] > 10 * seconds[-1]
 #
 # A third more arithmetic. For the 22B model all 64 images of a GPU fit at one time (with one block's activations,
 # while it is computed again), so the weights are gathered twice in a step, and not twice for each part. It
-# spends FLOPs, of which there are plenty, to save the wire, of which there is not.
+# spends FLOPs, which are plentiful, to save the wire, which is scarce.
 #
 # </details>
 

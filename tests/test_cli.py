@@ -130,6 +130,42 @@ def test_export_weights(vit, run, tmp_path):
     assert json.loads(vit("info", tmp_path / "w.safetensors")[1])["parameters"] > 0
 
 
+def test_export_onnx(vit, run, tmp_path):
+    import onnx
+
+    code, out, _ = vit("export", tmp_path / "m.onnx", "--weights", run)
+    assert code == 0
+    assert out.startswith(f"{tmp_path}/m.onnx: ")
+    names = [output.name for output in onnx.load(tmp_path / "m.onnx").graph.output]
+    assert names[0] == "logits"
+    assert len(names) == 3  # and the attention of its two blocks
+
+
+def test_predict_says_when_there_is_nothing(vit, run, tmp_path):
+    (tmp_path / "deep" / "empty").mkdir(parents=True)
+    code, out, err = vit("predict", tmp_path / "deep", "--weights", run)
+    assert (code, out) == (2, "")
+    assert err == f"error: no files in {tmp_path}/deep\n"
+
+
+def test_a_file_name_need_not_be_text(vit, run, pictures):
+    name = os.fsencode(pictures) + b"/caf\xe9.png"
+    (pictures / "0.png").rename(os.fsdecode(name))
+    code, out, _ = vit("predict", pictures, "--weights", run)
+    assert code == 0
+    assert len(out.splitlines()) == 3
+    assert "caf\\udce9.png" in out
+
+
+def test_info_of_another_versions_checkpoint(vit, tmp_path):
+    import torch
+
+    torch.save({"format": "vit-checkpoint-1", "best": {}}, tmp_path / "old.pt")
+    code, _, err = vit("info", tmp_path / "old.pt")
+    assert code == 2
+    assert err.endswith("old.pt is of another version or holds another model: it has no 'trainer'\n")
+
+
 def test_the_newest_run_is_used(vit, run, pictures, monkeypatch):
     monkeypatch.chdir(run.parent)
     (run.parent / "runs").mkdir(exist_ok=True)
@@ -154,7 +190,15 @@ def test_without_a_run_the_model_that_comes_with_the_package_is_used(vit, pictur
         (["train", "--set", "mixpu=1"], "did you mean 'mixup'"),
         (["train", "--set", "mixup"], "expected NAME=VALUE"),
         (["train", "--set", "model_options.deep=3"], "deep"),
-        (["train", "--set", "lr=fast"], "lr"),
+        (["train", "--set", "lr=fast"], "lr must be a number, got 'fast'"),
+        (["train", "--set", "epochs=0.5"], "epochs must be a whole number"),
+        (["train", "--set", "model_options=5", "--set", "model_options.depth=1"], "has no parts"),
+        (["train", "--set", "lr.a=5"], "lr must be a number, got {'a': 5}"),
+        (["train", "--set", "model_options.depth=2.5"], "depth"),
+        (["train", "--set", "model_options.in_chans=1"], "3 channels"),
+        (["predict", "x.png", "--device", "gpu9"], "no device 'gpu9'"),
+        (["evaluate", "--device", "gpu9"], "no device 'gpu9'"),
+        (["info", ROOT / "vit/weights/cifar10/movie.safetensors"], "it has no 'config'"),
         (["train", "--resume", "/no/such"], "there is no checkpoint"),
         (["train", "--finish"], "--finish needs --resume"),
         (["train", "--img-size", "30"], "multiples of patch_size"),

@@ -1,5 +1,6 @@
 """Loading: decoding, folders and their splits, normalisation."""
 
+import shutil
 import warnings
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 from vit import data
 from vit.data import load_data, split
 from vit.images import FileImages, MemoryImages, Preprocessing, decode
+from vit.recipe import Recipe
+from vit.run import train
 
 
 def write(path, array, **options):
@@ -155,6 +158,13 @@ def test_an_empty_class_is_an_error(folder):
         load_data(str(folder), 8)
 
 
+def test_one_class_is_not_enough(folder):
+    for name in ("train", "val", "test"):
+        shutil.rmtree(folder / name / "dog", ignore_errors=True)
+    with pytest.raises(ValueError, match=r"folders of two classes or more .*, got cat alone"):
+        load_data(str(folder), 8)
+
+
 def test_splits_must_have_the_same_classes(folder):
     write(folder / "val" / "cow" / "a.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match="cow"):
@@ -194,6 +204,16 @@ def test_on_the_fly_replaces_what_cannot_be_read(folder):
     with warnings.catch_warnings(action="error"):
         files.batch(torch.tensor([3]))  # named once
     assert level(pixels).tolist() == labels.tolist() == [2, 4]
+
+
+def test_what_cannot_be_read_on_the_fly_is_counted_in_the_receipt(folder, tmp_path, monkeypatch):
+    (folder / "train" / "cat" / "03.png").write_bytes(b"oops")
+    monkeypatch.setattr(data, "IN_MEMORY", 0)
+    sizes = {"embed_dim": 16, "depth": 1, "num_heads": 2}
+    recipe = Recipe(data=str(folder), img_size=8, epochs=1, batch_size=4, bf16=False, model_options=sizes)
+    with pytest.warns(UserWarning, match=r"03\.png"):
+        receipt = train(recipe, tmp_path / "out", device="cpu", quiet=True)
+    assert receipt["skipped_files"] == 1
 
 
 def test_cifar10_without_network_says_what_to_do(tmp_path, monkeypatch):

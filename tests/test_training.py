@@ -1,5 +1,6 @@
 """Training: recipes, schedules, augmentation, and runs that survive being killed."""
 
+import copy
 import csv
 import json
 import math
@@ -18,10 +19,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from vit.augment import Augment, hashed, reseed
-from vit.checkpoint import BEST, LAST, PREVIOUS, read_checkpoint, read_last, read_weights, write_atomic
+from vit.checkpoint import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    RECEIPT,
+    read_checkpoint,
+    read_last,
+    read_weights,
+    write_atomic,
+)
 from vit.config import get_config
 from vit.convnet import ConvNet, ConvNetConfig
-from vit.data import Dataset, load_data
+from vit.data import SPLIT_SEED, Dataset, load_data
 from vit.images import FileImages, MemoryImages, Preprocessing
 from vit.model import VisionTransformer
 from vit.recipe import RECIPES, Recipe, get_recipe, parameter_groups
@@ -104,6 +114,34 @@ def test_recipe_mistakes_are_explained():
         Recipe(batch_size=16, accumulate=3)
     with pytest.raises(ValueError, match="low_part needs a low_size"):
         Recipe(low_part=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"train_size": "abc"}, "train_size must be a whole number or none, got 'abc'"),
+        ({"train_size": 0}, "train_size must be positive, got 0"),
+        ({"lr": float("nan")}, "lr must be positive, got nan"),
+        ({"lr": True}, "lr must be a number, got True"),
+        ({"bf16": "maybe"}, "bf16 must be true or false or none, got 'maybe'"),
+        ({"data": 5}, "data must be text, got 5"),
+        ({"low_size": "abc", "low_part": 0.5}, "low_size must be a whole number or none"),
+        ({"model_options": 5}, "model_options must be a dictionary, got 5"),
+        ({"weight_decay": -1}, "weight_decay must not be negative, got -1"),
+        ({"mixup": -0.2}, "mixup must not be negative"),
+        ({"rand_magnitude": 99}, r"rand_magnitude must lie in \[0, 30\], got 99"),
+        ({"ema": 1.5}, r"ema must lie in \[0, 1\], got 1.5"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_kind_or_out_of_range_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**options)
+
+
+def test_a_whole_number_is_a_number():
+    assert Recipe(lr=1, clip=2).lr == 1
 
 
 def test_learning_rate_rises_and_falls():
@@ -261,8 +299,11 @@ def test_files_on_disk_train_as_memory_does(data, tmp_path):
 
 
 def test_the_data_must_fit(data):
-    with pytest.raises(ValueError, match="expected a model for 10 classes and 16 pixels, got 7"):
+    with pytest.raises(ValueError, match="for 10 classes, 3 channels and 16 pixels, got 7, 3"):
         Trainer(tiny(), data, model=VisionTransformer(get_config("vit_nano_4", num_classes=7)))
+    for option, got in (({"in_chans": 1}, "got 10, 1"), ({"head": "none"}, "got 0, 3")):
+        with pytest.raises(ValueError, match=got):
+            Trainer(tiny(model_options={**TINY["model_options"], **option}), data)
     with pytest.raises(ValueError, match="cannot cut batches"):
         Trainer(tiny(batch_size=128, accumulate=128), data)
 
@@ -284,6 +325,44 @@ def test_a_run_leaves_all_its_papers(uninterrupted, data):
     assert again["correct"] == receipt["test_correct"]
     assert receipt["wall_seconds"] > 0
     assert receipt["hardware"]["cores"] == os.cpu_count()
+    assert (receipt["recipe"]["seed"], receipt["split_seed"]) == (0, SPLIT_SEED)
+    assert receipt["versions"]["torch"] == torch.__version__
+    assert receipt["data_sha256"] == data.train.fingerprint()
+    assert 50 < receipt["peak_memory"]["host_mib"] < 100_000
+    assert receipt["images"] == {"train": 80, "val": 60, "test": 60}
+
+
+def test_the_test_images_are_looked_at_once(data, tmp_path, monkeypatch):
+    """... and the validation images after every epoch."""
+    test, looked = MemoryImages(data.test.images, data.test.labels), []
+
+    def counted(model, images, *args, **kwargs):
+        looked.append("test" if images is test else "val")
+        return evaluate(model, images, *args, **kwargs)
+
+    monkeypatch.setattr("vit.run.evaluate", counted)
+    monkeypatch.setattr("vit.training.evaluate", counted)
+    train(tiny(), tmp_path, data=Dataset("x", data.classes, data.train, data.val, test), quiet=True)
+    assert looked == ["val"] * 4 + ["test"]
+
+
+def test_the_average_follows_the_weights(data):
+    trainer = Trainer(tiny(ema=0.5, low_size=None, low_part=0.0), data)
+    mine = copy.deepcopy(trainer.average.state_dict())
+    for step in range(1, 13):
+        trainer.train_step()
+        decay = min(0.5, (1 + step) / (10 + step))
+        mine = {k: decay * v + (1 - decay) * trainer.model.state_dict()[k] for k, v in mine.items()}
+    for name, value in trainer.average.state_dict().items():
+        torch.testing.assert_close(value, mine[name])
+    assert not torch.equal(trainer.average.head.weight, trainer.model.head.weight)
+
+
+@pytest.mark.parametrize("name", [LAST, PREVIOUS, BEST, RECEIPT])
+def test_a_trace_of_a_run_is_enough_to_protect_a_folder(data, tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(tiny(), tmp_path, data=data, quiet=True)
 
 
 def test_a_folder_is_not_trained_over(uninterrupted, data):
@@ -317,7 +396,7 @@ def test_interrupted_and_resumed_is_uninterrupted(uninterrupted, data, tmp_path,
     assert (receipt["finished"], receipt["signal"], receipt["step"]) == (False, number, step)
     monkeypatch.setattr(Trainer, "train_step", stepped)
     torch.manual_seed(123)  # a new process would have other random numbers
-    assert train(tiny(), tmp_path, data=data, device="cpu", resume=True, quiet=True)["finished"]
+    assert train(None, tmp_path, data=data, device="cpu", resume=True, quiet=True)["finished"]
     assert_same(weights(tmp_path), weights(uninterrupted[0]))
     assert rows(tmp_path) == rows(uninterrupted[0])
     last, whole = (read_checkpoint(folder / LAST)["trainer"] for folder in (tmp_path, uninterrupted[0]))
@@ -398,6 +477,20 @@ def test_an_interrupted_run_can_be_tested_and_still_be_continued(uninterrupted, 
     assert_same(weights(tmp_path), weights(uninterrupted[0]))
 
 
+def test_the_receipt_speaks_of_the_weights_that_were_tested(data, tmp_path, monkeypatch):
+    """Killed after an epoch's end, the checkpoint can be older than the best weights."""
+    stepped, stop = Trainer.train_step, StopAt(2, signal.SIGINT)
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
+    train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    early = (tmp_path / LAST).read_bytes()
+    stop.step = 7
+    train(None, tmp_path, data=data, device="cpu", resume=True, quiet=True)
+    (tmp_path / LAST).write_bytes(early)
+    monkeypatch.setattr(Trainer, "train_step", stepped)
+    receipt = train(None, tmp_path, data=data, device="cpu", resume=True, finish=True, quiet=True)
+    assert (receipt["step"], receipt["best"]["epoch"]) == (2, 1)
+
+
 PAUSED = """
 import os, signal, subprocess, time
 from vit.run import Signals
@@ -470,10 +563,13 @@ def test_a_truncated_checkpoint_is_refused_and_the_previous_used(
     (tmp_path / LAST).write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
     with pytest.raises(ValueError, match=r"last\.pt is damaged or no checkpoint"):
         read_checkpoint(tmp_path / LAST)
-    with pytest.warns(UserWarning, match=r"going on from previous\.pt"):
+    with pytest.warns(UserWarning, match=r"damaged.* going on from previous\.pt"):
         assert read_last(tmp_path)["trainer"]["step"] == 6
+    # Out of the way: a first checkpoint would have moved it over the good one.
+    assert (tmp_path / "damaged.pt").exists()
+    assert not (tmp_path / LAST).exists()
     monkeypatch.setattr(Trainer, "train_step", stepped)
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(UserWarning, match="there is no checkpoint"):
         train(tiny(), tmp_path, data=data, device="cpu", resume=True, quiet=True)
     assert_same(weights(tmp_path), weights(uninterrupted[0]))
 
@@ -483,10 +579,58 @@ def test_foreign_files_are_refused(tmp_path, data):
     with pytest.raises(ValueError, match="not a checkpoint of this package"):
         train(tiny(), tmp_path, data=data, resume=True)
     torch.save(Recipe(), tmp_path / LAST)  # an object: unpickling it would run code
-    with pytest.raises(ValueError, match="damaged or no checkpoint"):
+    with pytest.raises(ValueError, match=r"damaged or no checkpoint: .* holds more than tensors") as refused:
         read_checkpoint(tmp_path / LAST)
+    assert "weights_only" not in str(refused.value)  # PyTorch's own advice is to run it
     with pytest.raises(ValueError, match="there is no checkpoint"):
         train(tiny(), tmp_path / "nothing", data=data, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["trainer"].pop("optimizers"), "it has no 'optimizers'"),
+        (lambda s: s.pop("recipe"), "it has no 'recipe'"),
+        (lambda s: s["recipe"].update(magic=1), "unexpected keyword argument 'magic'"),
+        (
+            lambda s: s["trainer"]["model"].update({"head.bias": torch.zeros(3)}),
+            "size mismatch for head.bias",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_version_is_explained(data, tmp_path, change, message):
+    train(tiny(), tmp_path, data=data, max_minutes=0, quiet=True)
+    state = read_checkpoint(tmp_path / LAST)
+    change(state)
+    torch.save(state, tmp_path / LAST)
+    with pytest.raises(ValueError, match=f"another version or holds another model: .*{message}") as refused:
+        train(None, tmp_path, data=data, resume=True, quiet=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_broken_weights_are_not_saved_over_good_ones(data, tmp_path, monkeypatch):
+    """The loss is looked at every twenty steps; checkpoints come by the clock."""
+    monkeypatch.setattr("vit.run.SAVE_EVERY", 0.0)
+    stepped = Trainer.train_step
+
+    def step(self):
+        if self.step == 3:
+            self.model.head.weight.data.fill_(float("nan"))
+        stepped(self)
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    with pytest.raises(ValueError, match="no longer a number at step 5"):
+        train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    state = read_checkpoint(tmp_path / LAST)["trainer"]
+    assert state["step"] == 3
+    assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_what_a_killed_process_was_writing_is_swept_up(data, tmp_path):
+    train(tiny(), tmp_path, data=data, max_minutes=0, quiet=True)
+    (tmp_path / f".{LAST}.12345").write_bytes(b"half")
+    train(None, tmp_path, data=data, max_minutes=0, resume=True, quiet=True)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_other_data_is_noticed(uninterrupted, data, tmp_path):
@@ -548,6 +692,20 @@ def test_weights_files_explain_themselves(uninterrupted, tmp_path):
         read_weights(tmp_path / "foreign")
     with pytest.raises(ValueError, match="there is no file"):
         read_weights(tmp_path / "nothing")
+    state = safetensors.torch.load(whole)
+    with safetensors.safe_open(uninterrupted[0] / BEST, "pt") as file:
+        about = json.loads(file.metadata()["vit"])
+    for changed, message in (
+        ("{", "Expecting property name"),
+        ("{}", "it has no 'config'"),
+        (json.dumps(about | {"model": "Swin"}), "it has no 'Swin'"),
+        (json.dumps(about | {"config": {"colour": 1}}), "unexpected keyword argument 'colour'"),
+        (json.dumps(about | {"config": {**about["config"], "num_classes": 4}}), "size mismatch for head"),
+    ):
+        safetensors.torch.save_file(state, tmp_path / "changed", {"vit": changed})
+        with pytest.raises(ValueError, match=f"changed is of another version.*{message}") as refused:
+            read_weights(tmp_path / "changed")
+        assert "\n" not in str(refused.value)
 
 
 def test_half_weights_are_half_the_size(data, tmp_path):
@@ -564,12 +722,23 @@ def test_half_weights_are_half_the_size(data, tmp_path):
 # -- several processes
 
 
+ONLY_THE_FIRST = """
+import os, vit.checkpoint
+def refuse(path, *_): raise SystemExit(f"a second process writes {path}")
+if os.environ["RANK"] != "0":
+    vit.checkpoint.write_atomic = refuse
+"""
+
+
 def test_two_processes_train_as_one(tmp_path):
-    """The same recipe in one process, its batches cut in two, and in two processes: the same curve."""
+    """The same recipe in one process, its batches cut in two, and in two processes: the same curve.
+
+    The second process may not write.
+    """
     options = {"accumulate": 2, "epochs": 3}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-c"]
     script = tmp_path / "child.py"
-    script.write_text(CHILD)
+    script.write_text(ONLY_THE_FIRST + CHILD)
     command = [*command[:-1], str(script), repr({**TINY, **options}), str(tmp_path / "two"), "new"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -10,7 +10,8 @@ import pickle
 import platform
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +28,7 @@ from vit.model import VisionTransformer
 
 FORMAT = "vit-checkpoint-1"
 MODELS = {"VisionTransformer": (VisionTransformer, ViTConfig), "ConvNet": (ConvNet, ConvNetConfig)}
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.safetensors"
+LAST, PREVIOUS, BEST, RECEIPT = "last.pt", "previous.pt", "best.safetensors", "receipt.json"
 
 
 def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
@@ -89,6 +90,16 @@ def checkpoint_bytes(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Say in one line that a file is not what the code inside takes it for."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is of another version or holds another model: {reason}") from None
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The state in a checkpoint file.
 
@@ -101,6 +112,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"there is no checkpoint {path}") from None
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0] or "it is empty"
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to load it unsafely
+            reason = "it is not PyTorch's, or holds more than tensors and plain values"
         raise ValueError(f"{path} is damaged or no checkpoint: {reason}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this package (expected the format {FORMAT!r})")
@@ -110,6 +123,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def read_last(folder: Path) -> dict[str, Any]:
     """The newest usable checkpoint of a run folder; when the last is damaged, the one before, with a warning.
 
+    The damaged file gets another name, or the next checkpoint would move it over the good one.
+
     Raises:
         ValueError: if neither can be used.
     """
@@ -118,8 +133,11 @@ def read_last(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         if not (folder / PREVIOUS).exists():
             raise
+        state = read_checkpoint(folder / PREVIOUS)
         warnings.warn(f"{error}; going on from {PREVIOUS}", stacklevel=2)
-        return read_checkpoint(folder / PREVIOUS)
+        with suppress(OSError):  # it may not be there at all
+            (folder / LAST).replace(folder / "damaged.pt")
+        return state
 
 
 def versions() -> dict[str, str]:
@@ -152,8 +170,8 @@ def hardware(device: torch.device) -> dict[str, Any]:
     }
 
 
-def peak_memory(device: torch.device) -> dict[str, float | None]:
-    """Largest memory of this process so far, and of the GPU, in MiB."""
+def peak_memory(device: torch.device, before: dict[str, float | None] | None = None) -> dict[str, Any]:
+    """Largest memory of this process so far, and of the GPU, in MiB; or what it was in an earlier process."""
     try:
         import resource  # not on Windows
 
@@ -162,7 +180,8 @@ def peak_memory(device: torch.device) -> dict[str, float | None]:
     except ImportError:
         host = None
     gpu = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
-    return {"host_mib": host, "gpu_mib": gpu}
+    peak = {"host_mib": host, "gpu_mib": gpu}
+    return {k: max(filter(None, (v, (before or {}).get(k))), default=None) for k, v in peak.items()}
 
 
 def weights_bytes(model: VisionTransformer | ConvNet, info: dict[str, Any], half: bool = False) -> bytes:
@@ -194,11 +213,9 @@ def read_weights(path: str | Path) -> tuple[VisionTransformer | ConvNet, dict[st
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
     if "vit" not in metadata:
         raise ValueError(f"{path} does not say which model it holds: it was not written by this package")
-    info = json.loads(metadata["vit"])
-    model_class, config_class = MODELS[info.get("model", "VisionTransformer")]
-    model = model_class(config_class(**info["config"]))
-    try:
+    with explained(path):
+        info = json.loads(metadata["vit"])
+        model_class, config_class = MODELS[info.get("model", "VisionTransformer")]
+        model = model_class(config_class(**info["config"]))
         model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit its own configuration: {error}") from None
     return model.eval(), info

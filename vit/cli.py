@@ -5,6 +5,8 @@ It parses and prints; everything else is imported where it is used, so that `vit
 
 import ast
 import json
+import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -44,7 +46,7 @@ def _classifier(weights: Path | None, device: str | None) -> Any:
     from vit.inference import load_classifier
     from vit.run import pick_device
 
-    return load_classifier(weights or _newest(), device or pick_device())
+    return load_classifier(weights or _newest(), pick_device(device))
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -60,8 +62,10 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             value = text
         group, dot, key = name.partition(".")
+        if dot and not isinstance(options.setdefault(group, {}), dict):
+            raise ValueError(f"--set {pair}: {group} is {options[group]!r}, which has no parts")
         if dot:
-            options.setdefault(group, {})[key] = value
+            options[group][key] = value
         else:
             options[name] = value
     return options
@@ -113,7 +117,6 @@ def train(
     Exit codes: 0 finished, or out of --max-minutes; 2 a mistake in what was asked; 128 + signal when stopped.
     """
     from vit.recipe import RECIPES, get_recipe
-    from vit.run import resume_recipe
     from vit.run import train as run
 
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
@@ -121,15 +124,12 @@ def train(
     given = {name: value for name, value in given.items() if value is not None} | _settings(settings or [])
     if finish and resume is None:
         raise ValueError("--finish needs --resume FOLDER")
-    if resume is not None:
-        if given or recipe or out:
-            raise ValueError(
-                f"--resume takes its recipe from {resume}: leave out {', '.join(given) or 'the rest'}"
-            )
-        chosen = resume_recipe(resume)
-    else:
-        kind = recipe or (data if data in RECIPES else "shapes" if data is None else "folder")
-        chosen = get_recipe(kind, **given)
+    if resume and (given or recipe or out):
+        raise ValueError(
+            f"--resume takes its recipe from {resume}: leave out {', '.join(given) or 'the rest'}"
+        )
+    kind = recipe or (data if data in RECIPES else "shapes" if data is None else "folder")
+    chosen = None if resume else get_recipe(kind, **given)
     folder = resume or out or _new_folder(Path(chosen.data).resolve().name)
     receipt = run(
         chosen,
@@ -143,7 +143,8 @@ def train(
     )
     if "signal" in receipt:
         done = f"saved at step {receipt['step']} of {receipt['steps']}"
-        typer.echo(f"{done}; go on with: vit train --resume {folder}")
+        if os.environ.get("RANK", "0") == "0":  # under torchrun the others say nothing
+            typer.echo(f"{done}; go on with: vit train --resume {shlex.quote(str(folder))}")
         raise typer.Exit(128 + receipt["signal"] if receipt["signal"] else 0)
     if "wall_seconds" in receipt:  # only the first of several processes has measured and written
         if receipt["skipped_files"]:
@@ -214,11 +215,12 @@ def predict(
     from vit.images import decode
 
     classifier = _classifier(weights, device)
-    folders = [
-        sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] for path in images
-    ]
+    files = [p for path in images for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [path for path in files if not path.is_dir()]
+    if not files:
+        raise ValueError(f"no files in {', '.join(map(str, images))}")
     paths, squares, failed = [], [], 0
-    for path in (path for folder in folders for path in folder):
+    for path in files:
         try:
             squares.append(decode(path, classifier.preprocessing.img_size))
             paths.append(path)
@@ -247,13 +249,14 @@ def info(
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""
-    from vit.checkpoint import read_checkpoint
+    from vit.checkpoint import explained, read_checkpoint
     from vit.inference import load_classifier
 
     if path.suffix == ".pt":
         state = read_checkpoint(path)
-        about = {"checkpoint": str(path), "step": state["trainer"]["step"], "best": state["best"]}
-        about |= {"seconds": round(state["seconds"], 1), "recipe": state["recipe"]}
+        with explained(path):
+            about = {"checkpoint": str(path), "step": state["trainer"]["step"], "best": state["best"]}
+            about |= {"seconds": round(state["seconds"], 1), "recipe": state["recipe"]}
     else:
         classifier = load_classifier(path)
         about = {"parameters": sum(p.numel() for p in classifier.model.parameters()), **classifier.info}
@@ -287,9 +290,10 @@ def export(
 
 def main() -> None:
     """Run the command line. What the user got wrong is one line and exit code 2."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         app()
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

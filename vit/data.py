@@ -95,7 +95,10 @@ def split(labels: Tensor, part: float, seed: int = SPLIT_SEED) -> tuple[Tensor, 
     for k in labels.unique():
         members = (labels == k).nonzero()[:, 0]
         if len(members) < 2:
-            raise ValueError("expected at least two images of every class, to train and to validate on")
+            raise ValueError(
+                f"expected at least two images of every class, to hold one out, got {len(members)} of one "
+                "(three where both validation and test are held out)"
+            )
         count = max(1, round(part * len(members)))
         held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
@@ -173,6 +176,8 @@ def _folder(root: Path, img_size: int) -> Dataset:
     parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
     whole = "train" not in parts  # then the folders are the classes
     train, classes, skipped = _files(root if whole else parts["train"], img_size)
+    if len(classes) < 2:
+        raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone")
     sets: dict[str, Images | None] = {"test": None}
     for name in () if whole else ("val", "test"):
         if name in parts:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vit.checkpoint import BEST, read_weights
+from vit.checkpoint import BEST, explained, read_weights
 from vit.images import Images, Preprocessing, decode
 from vit.model import VisionTransformer
 from vit.training import batches
@@ -74,9 +74,10 @@ def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Cla
     path = Path(path) if Path(path).exists() else SHIPPED.get(str(path), Path(path))
     path = path / BEST if path.is_dir() else path
     model, info = read_weights(path)
-    about = info["preprocessing"]
-    preprocessing = Preprocessing(about["img_size"], tuple(about["mean"]), tuple(about["std"]))
-    return Classifier(model.to(device), preprocessing, tuple(info["classes"]), info)
+    with explained(path):
+        about, classes = info["preprocessing"], tuple(info["classes"])
+        preprocessing = Preprocessing(about["img_size"], tuple(about["mean"]), tuple(about["std"]))
+    return Classifier(model.to(device), preprocessing, classes, info)
 
 
 def summarise(probabilities: Tensor, labels: Tensor, bins: int = 15) -> dict[str, Any]:
@@ -93,9 +94,7 @@ def summarise(probabilities: Tensor, labels: Tensor, bins: int = 15) -> dict[str
     right = answer == labels
     confusion = torch.bincount(labels * K + answer, minlength=K * K).reshape(K, K)
     place = (confidence * bins).long().clamp(max=bins - 1)
-    gap = torch.zeros(bins).index_add_(
-        0, place, right.float() - confidence
-    )  # count · (accuracy − confidence)
+    gap = torch.zeros(bins).index_add_(0, place, right.float() - confidence)  # each bin's count · difference
     likeliest = probabilities.topk(min(5, K)).indices
     chosen = probabilities.gather(1, labels[:, None]).clamp(min=1e-12)
     return {

@@ -4,9 +4,14 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 from torch import nn
+
+# How an error names what a field may be.
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS |= {dict: "a dictionary", NoneType: "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +62,22 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(f.default, int | float) and not isinstance(value, int | float):
-                raise ValueError(f"{f.name} must be a number, got {value!r}")
+            value, union = getattr(self, f.name), isinstance(f.type, UnionType)
+            kinds = get_args(f.type) if union else (get_origin(f.type) or f.type,)
+            if type(value) not in kinds and not (float in kinds and type(value) is int):
+                expected = " or ".join(KINDS[kind] for kind in kinds)
+                raise ValueError(f"{f.name} must be {expected}, got {value!r}")
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"expected optimizer to be adamw or muon, got {self.optimizer!r}")
-        for name in ("img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        positive = ("train_size", "img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk")
+        for name in positive:
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        for name in ("min_lr", "weight_decay", "mixup", "cutmix", "rand_ops"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.rand_magnitude <= 30:
+            raise ValueError(f"rand_magnitude must lie in [0, 30], got {self.rand_magnitude}")
         for name in (
             "warmup",
             "label_smoothing",

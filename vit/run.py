@@ -15,7 +15,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,11 @@ from tqdm import tqdm
 from vit.checkpoint import (
     BEST,
     LAST,
+    PREVIOUS,
+    RECEIPT,
     Folder,
     checkpoint_bytes,
+    explained,
     hardware,
     peak_memory,
     read_last,
@@ -36,7 +38,8 @@ from vit.checkpoint import (
     versions,
     weights_bytes,
 )
-from vit.data import Dataset, load_data
+from vit.data import SPLIT_SEED, Dataset, load_data
+from vit.images import FileImages
 from vit.model import VisionTransformer
 from vit.plotting import draw_curves
 from vit.recipe import Recipe
@@ -68,10 +71,9 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.caught, self._paused = 0, 0.0
+        self.caught, self.start, self._before = 0, time.perf_counter(), {}
 
     def __enter__(self) -> "Signals":
-        self._before = {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it
             self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
             if hasattr(signal, "SIGTSTP"):  # not on Windows
@@ -79,13 +81,13 @@ class Signals:
         return self
 
     def clock(self) -> float:
-        """Seconds, from no particular start, without those that the process was paused for."""
-        return time.perf_counter() - self._paused
+        """Seconds since `start`, without those that the process was paused for."""
+        return time.perf_counter() - self.start
 
     def _pause(self, _number: int, _frame: Any) -> None:
         began = time.perf_counter()
         signal.raise_signal(signal.SIGSTOP)  # returns when SIGCONT arrives
-        self._paused += time.perf_counter() - began
+        self.start += time.perf_counter() - began
 
     def _note(self, number: int, _frame: Any) -> None:
         self.caught = number
@@ -114,17 +116,8 @@ def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def resume_recipe(out: str | Path) -> Recipe:
-    """The recipe of the run in a folder.
-
-    Raises:
-        ValueError: if there is no checkpoint to go on from.
-    """
-    return Recipe(**read_last(Path(out))["recipe"])
-
-
 def train(
-    recipe: Recipe,
+    recipe: Recipe | None,
     out: str | Path,
     *,
     resume: bool = False,
@@ -143,6 +136,7 @@ def train(
     writes.
 
     Args:
+        recipe: None, with `resume`, is the one that the run began with.
         finish: with `resume`, train no further: test the best weights so far and write the receipt.
         data: used instead of loading `recipe.data`.
         model: trained instead of a new `recipe.model`.
@@ -152,14 +146,19 @@ def train(
             if the data changed since, or if the loss stops being a number.
         OSError: if the last files cannot be written. The checkpoint before is intact.
     """
-    out, started = Path(out), time.perf_counter()
-    if (out / LAST).exists() and not resume:
+    out, signals = Path(out), Signals()
+    if not resume and any((out / name).exists() for name in (LAST, PREVIOUS, BEST, RECEIPT)):
         raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
     state = read_last(out) if resume else None
-    if (out / "receipt.json").exists() and resume:
-        receipt = json.loads((out / "receipt.json").read_text())
+    for left in out.glob(f".{LAST}.*") if resume else ():  # of a process that was killed while it wrote
+        left.unlink(missing_ok=True)
+    if (out / RECEIPT).exists() and resume:
+        receipt = json.loads((out / RECEIPT).read_text())
         if receipt["finished"]:
             return receipt
+    if recipe is None:
+        with explained(out):
+            recipe = Recipe(**state["recipe"])
     device = pick_device(device)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if ours := world > 1 and not dist.is_initialized():
@@ -167,7 +166,6 @@ def train(
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     first = world == 1 or dist.get_rank() == 0
-    quiet |= not first
     try:
         if not first:
             dist.barrier()  # the first process alone downloads
@@ -175,8 +173,8 @@ def train(
         if first and world > 1:
             dist.barrier()
         trainer = Trainer(recipe, data, device, model)
-        with Signals() as signals:  # open to the end: the receipt is written, too, before anything else
-            receipt = _run(trainer, Folder(out), state, started, max_minutes, finish, quiet, signals)
+        with signals:  # open to the end: the receipt is written, too, before anything else
+            receipt = _run(trainer, Folder(out), state, max_minutes, finish, quiet, signals)
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
@@ -189,7 +187,6 @@ def _run(
     trainer: Trainer,
     folder: Folder,
     state: dict[str, Any] | None,
-    started: float,
     max_minutes: float | None,
     finish: bool,
     quiet: bool,
@@ -198,31 +195,35 @@ def _run(
     recipe, data, first = trainer.recipe, trainer.data, trainer.rank == 0
     fingerprint, rows, best, before = data.train.fingerprint(), [], {"val_accuracy": -1.0}, 0.0
     if state is not None:
-        if state["data"] != fingerprint:
+        if state.get("data") != fingerprint:
             raise ValueError(f"the training images of {data.name} are not those that the run started with")
-        trainer.load_state_dict(state["trainer"])
-        rows, best, before = state["rows"], state["best"], state["seconds"]
+        with explained(folder.path):
+            trainer.load_state_dict(state["trainer"])
+            rows, best, before = state["rows"], state["best"], state["seconds"]
+        signals.start -= before  # its clock is the run's
     about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
     about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": hardware(trainer.device)}
     folder.put("config.json", _json(about["recipe"]))
 
-    def seconds() -> float:
-        return before + signals.clock() - started
-
     def save() -> OSError | None:
-        if not first:
+        if not first or not trainer.totals.isfinite().all():  # what is broken must not replace what is not
             return None
         content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
+        content["peak_memory"] = peak_memory(trainer.device, (state or {}).get("peak_memory"))
         if rows:
             folder.put("curves.png", _curves(rows))
-        folder.put(LAST, checkpoint_bytes({**content, "rows": rows, "best": best, "seconds": seconds()}))
+        folder.put(
+            LAST, checkpoint_bytes({**content, "rows": rows, "best": best, "seconds": signals.clock()})
+        )
         return folder.flush()
 
     saved = mark = signals.clock()
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
         raise error  # better now than after hours
-    bar = tqdm(total=trainer.total, initial=trainer.step, disable=quiet, unit="step", mininterval=1.0)
+    bar = tqdm(
+        total=trainer.total, initial=trainer.step, disable=quiet or not first, unit="step", mininterval=1.0
+    )
     with bar:
         while trainer.step < trainer.total and not stop and not finish:
             trainer.train_step()
@@ -230,16 +231,14 @@ def _run(
             if trainer.step % 20 == 0 or ended:
                 loss, accuracy = trainer.progress()
                 speed = (trainer.step - mark_step) * trainer.batch / (signals.clock() - mark)
-                bar.set_postfix_str(
-                    f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} img/s", refresh=False
-                )
+                shown = f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} img/s"
+                bar.set_postfix_str(shown, refresh=False)
             bar.update()
             if ended:
                 row, candidate = trainer.end_epoch()
-                rows.append(row | {"images_per_second": speed, "seconds": round(seconds(), 1)})
-                bar.set_description(
-                    f"epoch {row['epoch']}/{recipe.epochs}, validation {row['val_accuracy']:.1%}"
-                )
+                rows.append(row | {"images_per_second": speed, "seconds": round(signals.clock(), 1)})
+                epoch = f"epoch {row['epoch']}/{recipe.epochs}"
+                bar.set_description(f"{epoch}, validation {row['val_accuracy']:.1%}")
                 if row["val_accuracy"] > best["val_accuracy"]:
                     best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
                     if first:
@@ -249,7 +248,7 @@ def _run(
                     folder.flush()  # what fails is tried again, and reported, with the checkpoint
                 mark, mark_step = signals.clock(), trainer.step
             now = signals.clock()
-            late = max_minutes is not None and now - started > 60 * max_minutes
+            late = max_minutes is not None and now - before > 60 * max_minutes
             stop = _agree(signals.caught or int(late), trainer)  # a signal's number, 1 for late, 0 to go on
             if now - saved > SAVE_EVERY or stop or trainer.step == trainer.total:
                 error, saved = save(), now
@@ -261,30 +260,30 @@ def _run(
     result["out"] = str(folder.path)
     if not result["finished"] and not finish:
         return result | {"signal": stop if stop > 1 else 0}
-    return (
-        _finish(trainer, folder, result | about | {"data_sha256": fingerprint, "best": best}, seconds)
-        if first
-        else result
-    )
+    if not first:
+        return result
+    earlier = {"peak_memory": (state or {}).get("peak_memory"), "data_sha256": fingerprint}
+    return _finish(trainer, folder, result | about | earlier, signals)
 
 
-def _finish(
-    trainer: Trainer, folder: Folder, receipt: dict[str, Any], seconds: Callable[[], float]
-) -> dict[str, Any]:
+def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: Signals) -> dict[str, Any]:
     """Look at the test images, this once, and write the receipt."""
     data = trainer.data
     model, info = read_weights(folder.path / BEST)
     images = {part: len(getattr(data, part) or ()) for part in ("train", "val", "test")}
-    receipt |= {"images": images, "skipped_files": data.skipped, "test_accuracy": None}
+    receipt |= {"best": {key: info[key] for key in ("epoch", "val_accuracy", "val_loss")}}
+    receipt |= {"images": images, "split_seed": SPLIT_SEED, "test_accuracy": None}
     if data.test is not None:
         result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
         receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}
         tested = info | {"test_accuracy": result["accuracy"]}
         folder.put(BEST, weights_bytes(model, tested, trainer.recipe.half_weights))
     receipt |= {"parameters": sum(p.numel() for p in model.parameters()), "processes": trainer.world}
-    receipt |= {"bf16": trainer.bf16, "wall_seconds": round(seconds(), 1)}
-    receipt |= {"peak_memory": peak_memory(trainer.device), "versions": versions()}
-    folder.put("receipt.json", _json(receipt))
+    receipt |= {"bf16": trainer.bf16, "wall_seconds": round(signals.clock(), 1)}
+    unread = (len(part.skipped) for part in (data.train, data.val, data.test) if isinstance(part, FileImages))
+    receipt |= {"skipped_files": data.skipped + sum(unread), "versions": versions()}
+    receipt |= {"peak_memory": peak_memory(trainer.device, receipt["peak_memory"])}
+    folder.put(RECEIPT, _json(receipt))
     if error := folder.flush():
         raise error
     return receipt

@@ -98,9 +98,7 @@ class Trainer:
                 f"cannot cut batches of {recipe.batch_size} ({len(data.train)} training images) into "
                 f"{self.parts} equal parts for {self.world} process(es)"
             )
-        self.per_epoch = (
-            len(data.train) // self.batch
-        )  # the rest of an epoch is left out; another rest each time
+        self.per_epoch = len(data.train) // self.batch  # the rest is left out, another one each time
         self.total = recipe.epochs * self.per_epoch
         self.bf16 = bf16_pays(self.device) if recipe.bf16 is None else recipe.bf16
         self.preprocessing = data.preprocessing(recipe.img_size)
@@ -114,10 +112,13 @@ class Trainer:
                 model = create_model(recipe.model, **sizes)
             except TypeError as error:
                 raise ValueError(f"model_options {recipe.model_options}: {error}") from None
-        if model.config.num_classes != len(data.classes) or model.config.img_size != (recipe.img_size,) * 2:
+        pixels, _ = self.train_images.batch(torch.tensor([0]))  # (1, C, S, S)
+        config, (_, C, *size) = model.config, pixels.shape
+        found = (0 if getattr(config, "head", "") == "none" else config.num_classes, config.in_chans)
+        if (*found, *config.img_size) != (len(data.classes), C, *size):
             raise ValueError(
-                f"expected a model for {len(data.classes)} classes and {recipe.img_size} pixels, got "
-                f"{model.config.num_classes} and {model.config.img_size}"
+                f"expected a model for {len(data.classes)} classes, {C} channels and {recipe.img_size} "
+                f"pixels, got {found[0]}, {found[1]} and {config.img_size}"
             )
         self.model = model.to(self.device).train()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False) if recipe.ema else None
@@ -133,9 +134,7 @@ class Trainer:
             options = {"weight_decay": recipe.weight_decay, "adjust_lr_fn": "match_rms_adamw"}
             self.optimizers.append(torch.optim.Muon(matrices, lr=recipe.lr, **options))
         self.step = 0
-        self.totals = torch.zeros(
-            3, device=self.device
-        )  # loss · images, correct, images; of this epoch so far
+        self.totals = torch.zeros(3, device=self.device)  # of this epoch: loss · images, correct, images
         self._wrap()
         self._pool = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future] | None = None
@@ -163,9 +162,8 @@ class Trainer:
                 resized = interpolate_positions(
                     state[key], before.grid_size, after.grid_size, before.num_prefix_tokens
                 )
-                state[key] = (
-                    resized.clamp(min=0) if key == "exp_avg_sq" else resized
-                )  # bicubic can undershoot
+                # Bicubic can undershoot, and a mean of squares is not negative.
+                state[key] = resized.clamp(min=0) if key == "exp_avg_sq" else resized
             if state:
                 self.optimizer.state[new] = state
         self._wrap()
@@ -255,22 +253,11 @@ class Trainer:
         """Close the books of an epoch: a row of metrics, validation included, and the model validated."""
         loss, accuracy = self.progress()
         self.totals.zero_()
-        model = self.finished_model()
-        val = evaluate(
-            model,
-            self.val_images,
-            self.preprocessing,
-            self.device,
-            self.bf16,
-            rank=self.rank,
-            world=self.world,
-        )
-        row = {
-            "epoch": self.step // self.per_epoch,
-            "step": self.step,
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
-        row |= {"img_size": self.model.config.img_size[0], "train_loss": loss, "train_accuracy": accuracy}
+        model, spread = self.finished_model(), {"rank": self.rank, "world": self.world}
+        val = evaluate(model, self.val_images, self.preprocessing, self.device, self.bf16, **spread)
+        lr, size = self.optimizer.param_groups[0]["lr"], self.model.config.img_size[0]
+        row = {"epoch": self.step // self.per_epoch, "step": self.step, "lr": lr, "img_size": size}
+        row |= {"train_loss": loss, "train_accuracy": accuracy}
         return row | {"val_loss": val["loss"], "val_accuracy": val["accuracy"]}, model
 
     def state_dict(self) -> dict[str, Any]:
