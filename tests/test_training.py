@@ -722,27 +722,34 @@ def test_half_weights_are_half_the_size(data, tmp_path):
 # -- several processes
 
 
-ONLY_THE_FIRST = """
-import os, vit.checkpoint
+ALONE_IN_WRITING = """
+import os, signal, sys, vit.checkpoint
+from vit.training import Trainer
 def refuse(path, *_): raise SystemExit(f"a second process writes {path}")
+def step(self):
+    stepped(self)
+    if self.step == 7 and sys.argv[3] == "new": os.kill(os.getpid(), signal.SIGTERM)
 if os.environ["RANK"] != "0":
     vit.checkpoint.write_atomic = refuse
+    stepped, Trainer.train_step = Trainer.train_step, step
 """
 
 
 def test_two_processes_train_as_one(tmp_path):
     """The same recipe in one process, its batches cut in two, and in two processes: the same curve.
 
-    The second process may not write.
+    The second process may not write, and it alone is told to stop after seven steps; then both go on.
     """
     options = {"accumulate": 2, "epochs": 3}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-c"]
     script = tmp_path / "child.py"
-    script.write_text(ONLY_THE_FIRST + CHILD)
-    command = [*command[:-1], str(script), repr({**TINY, **options}), str(tmp_path / "two"), "new"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    script.write_text(ALONE_IN_WRITING + CHILD)
+    command = [*command[:-1], str(script), repr({**TINY, **options}), str(tmp_path / "two")]
+    settings = {"env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, "cwd": tmp_path}
+    for turn, step in (("new", 7), ("resume", 15)):
+        done = subprocess.run([*command, turn], capture_output=True, text=True, timeout=120, **settings)
+        assert done.returncode == 0, done.stderr
+        assert read_checkpoint(tmp_path / "two" / LAST)["trainer"]["step"] == step
     train(tiny(**options), tmp_path / "one", device="cpu", quiet=True)
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 3

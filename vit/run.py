@@ -206,9 +206,9 @@ def _run(
     folder.put("config.json", _json(about["recipe"]))
 
     def save() -> OSError | None:
-        if not first or not trainer.totals.isfinite().all():  # what is broken must not replace what is not
-            return None
         content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
+        if not first or not content["trainer"]["totals"].isfinite().all():  # keep what is not broken
+            return None
         content["peak_memory"] = peak_memory(trainer.device, (state or {}).get("peak_memory"))
         if rows:
             folder.put("curves.png", _curves(rows))
@@ -249,8 +249,10 @@ def _run(
                 mark, mark_step = signals.clock(), trainer.step
             now = signals.clock()
             late = max_minutes is not None and now - before > 60 * max_minutes
-            stop = _agree(signals.caught or int(late), trainer)  # a signal's number, 1 for late, 0 to go on
-            if now - saved > SAVE_EVERY or stop or trainer.step == trainer.total:
+            due = now - saved > SAVE_EVERY or trainer.step == trainer.total
+            # A signal's number, 1 for late, 0 to go on.
+            stop, due = _agree(trainer, signals.caught or int(late), int(due))
+            if due or stop:
                 error, saved = save(), now
                 if error and not stop:
                     bar.write(f"warning: could not save ({error}); kept in memory, trying again later")
@@ -289,10 +291,10 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     return receipt
 
 
-def _agree(stop: int, trainer: Trainer) -> int:
-    """The largest wish to stop among all processes, which must leave the loop at the same step."""
-    if trainer.world == 1:
-        return stop
-    wish = torch.tensor([stop], device=trainer.device)
-    dist.all_reduce(wish, dist.ReduceOp.MAX)
-    return int(wish)
+def _agree(trainer: Trainer, *wishes: int) -> list[int]:
+    """The largest of each wish among all processes, which must stop, and save, at the same step."""
+    if trainer.world > 1:
+        together = torch.tensor(wishes, device=trainer.device)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        wishes = together.tolist()
+    return list(wishes)

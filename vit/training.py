@@ -224,16 +224,20 @@ class Trainer:
                 for kept, p in zip(self.average.parameters(), self.model.parameters(), strict=True):
                     kept.lerp_(p, 1 - decay)
 
+    def _sum(self) -> Tensor:
+        """The totals of all processes together, `(3,)`."""
+        totals = self.totals.clone()
+        if self.world > 1:
+            dist.all_reduce(totals)
+        return totals
+
     def progress(self) -> tuple[float, float]:
         """Mean training loss and accuracy of this epoch so far, on augmented images and over all processes.
 
         Raises:
             ValueError: if the loss is no longer a number.
         """
-        totals = self.totals.clone()
-        if self.world > 1:
-            dist.all_reduce(totals)
-        loss, correct, count = totals.tolist()
+        loss, correct, count = self._sum().tolist()
         if not count:
             return 0.0, 0.0
         if loss != loss or loss in (float("inf"), float("-inf")):
@@ -261,14 +265,14 @@ class Trainer:
         return row | {"val_loss": val["loss"], "val_accuracy": val["accuracy"]}, model
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on from here."""
+        """All that `load_state_dict` needs to go on from here; all processes must ask for it together."""
         return {
             "step": self.step,
             "img_size": self.model.config.img_size[0],
             "model": self.model.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "totals": self.totals,
+            "totals": self._sum(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -280,5 +284,5 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.totals.copy_(state["totals"])
+        self.totals.copy_(state["totals"]).mul_(self.rank == 0)  # they are added up again
         self.step = state["step"]
