@@ -846,9 +846,9 @@ for size in (r.low_size, r.img_size):
     assert 0.02 < extra / usual < 0.25
 
 # %% [markdown]
-# Is it worth that? It is a question for *pilots*: short runs on the real data, judged on validation. A few decided the
-# optimiser of our long run on CIFAR-10. Here are twelve, made afterwards to check that choice: two seeds each with three
-# learning rates for either optimiser, with `vit_nano_4` and no augmentation but crop and flip.
+# Is it worth that? It is a question for *pilots*: short runs on the real data, judged on validation. Here are twelve, made
+# before the long run of the next section: two seeds each with three learning rates for either optimiser, with `vit_nano_4`
+# and no augmentation but crop and flip.
 
 # %% alt="Validation accuracy of short CIFAR-10 runs over the learning rate. Two seeds are dots, and each optimiser has a line through their means. AdamW's line stays around 50 percent and is highest at 0.001; Muon's begins above it, is highest at 0.003 and falls a little at 0.006."
 pilots = json.loads((SHIPPED["cifar10"] / "pilots.json").read_text())
@@ -885,6 +885,7 @@ assert best["muon"] > best["adamw"]
 #
 # Know what a pilot cannot tell. A short run favours what learns fast, whether or not it would end higher. Augmentation
 # makes a run worse at first and better at the end, so a pilot of two or three epochs would always advise against it.
+# How much of it a long run needs, only a long run shows.
 
 # %% [markdown] anchor="cifar10"
 # ## Real photographs
@@ -930,31 +931,39 @@ floor = torch.stack(entropies).mean().item()
 print(f"mixed: {r.mix_prob:.0%} of the batches; the least training loss: {floor:.2f}")
 assert floor > least
 
-# %% alt="Three panels over the epochs. Loss: training and validation fall, validation well below training, with a dashed line for the least possible training loss; in the last epochs validation turns up a little. Accuracy: both rise, validation above training for most of the run, then training overtakes. Learning rate: a short straight rise, then a cosine. Where the pictures grow from 24 to 32 pixels a dotted line crosses all panels."
-epochs = [row["epoch"] for row in rows]
+# %% alt="Three panels over the epochs, thick lines for the shipped run and thin ones for an earlier run. Loss: all fall, validation far below training, with a dashed line for the least training loss. Accuracy: in thick lines validation stays above training, which reaches it at the end; in thin lines training overtakes it. Learning rate: a short rise, then a cosine. A dotted line marks where pictures grow from 24 to 32 pixels."
+earlier = read_rows(folder / "weaker")
+weaker = json.loads((folder / "weaker" / "receipt.json").read_text())["recipe"]
 low = [row["epoch"] for row in rows if row["img_size"] < r.img_size]
-figure, axes = plt.subplots(3, 1, figsize=(WIDTH * 0.9, 4.6), sharex=True, height_ratios=(3, 3, 1.6))
-for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
-    label = "training" if part == "train" else "validation"
-    axes[0].plot(epochs, [row[f"{part}_loss"] for row in rows], color=color, label=label)
-    axes[1].plot(epochs, [100 * row[f"{part}_accuracy"] for row in rows], color=color, label=label)
+figure, axes = plt.subplots(3, 1, figsize=(WIDTH * 0.9, 5.0), sharex=True, height_ratios=(3, 3, 1.3))
+for history, width in ((rows, 1.8), (earlier, 0.7)):
+    epochs = [row["epoch"] for row in history]
+    for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
+        style = {"color": color, "linewidth": width}
+        style["label"] = {"train": "training", "val": "validation"}[part] if history is rows else None
+        axes[0].plot(epochs, [row[f"{part}_loss"] for row in history], **style)
+        axes[1].plot(epochs, [100 * row[f"{part}_accuracy"] for row in history], **style)
+    axes[2].plot(epochs, [1000 * row["lr"] for row in history], color=INK, linewidth=width)
 axes[0].axhline(floor, color=CYCLE[0], linewidth=1, linestyle="--", label="least training loss")
-axes[2].plot(epochs, [1000 * row["lr"] for row in rows], color=INK)
 for ax in axes:
-    if len(low) < len(rows):
-        ax.axvline(low[-1] + 0.5, color=INK, linewidth=1, linestyle=":")
+    ax.axvline(low[-1] + 0.5, color=INK, linewidth=1, linestyle=":")
 axes[0].set(ylabel="loss", ylim=(0, 2.7))
 axes[1].set(ylabel="accuracy, %", ylim=(0, 100))
 axes[2].set(ylabel="rate, ‰", ylim=(0, None), xlabel="epoch")
 axes[0].legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 plt.show()
-ahead = next(row["epoch"] for row in rows if row["train_accuracy"] > row["val_accuracy"])
-lowest = min(rows, key=lambda row: row["val_loss"])
-print(f"training accuracy is first ahead of validation after epoch {ahead:.0f};", end=" ")
-print(f"validation loss is lowest after epoch {lowest['epoch']:.0f}")
+print("the thin lines:", ", ".join(f"{k}={v}" for k, v in weaker.items() if v != receipt["recipe"][k]))
+for name, history in (("thick", rows), ("thin", earlier)):
+    lowest = min(history, key=lambda row: row["val_loss"])["epoch"]
+    ahead = sum(row["train_accuracy"] > row["val_accuracy"] for row in history)
+    best = max(row["val_accuracy"] for row in history)
+    print(
+        f"{name:5} {len(history)} epochs, validation {best:.1%}, its loss lowest after {lowest:.0f};", end=" "
+    )
+    print(f"training accuracy ahead of it after {ahead} of them")
 
 # %% [markdown]
-# For most of the run validation is better than training, in both panels, and this time not only because of the
+# In the thick lines validation is better than training nearly to the end, and this time not only because of the
 # averaging. The two lines measure different things. (The dashed line is for training only: validation has neither mixed nor
 # smoothed targets, and falls below it.) *Training* is measured on pictures that are cropped, distorted and some of
 # the time mixed, where one of two classes counts as the right one, with stochastic depth switched on
@@ -963,13 +972,14 @@ print(f"validation loss is lowest after epoch {lowest['epoch']:.0f}")
 # than the weights of any one step. So the gap between these lines is no measure of overfitting. To get one, you would
 # have to evaluate on clean training pictures.
 #
-# But look at the end. Training accuracy, with all its handicaps, overtakes validation, and the validation loss has turned
-# round. This is the second column of the figure in [Reading curves](#reading) in a mild form: the model begins to learn
-# its pictures by heart. The best epoch was kept, and the last is hardly worse. Stronger augmentation might have put it
-# off, and might have ended higher. No pilot could
-# have told us: how much of it a long run needs, only a long run shows.
+# Now the thin lines: an earlier run with weaker augmentation. In its last quarter training accuracy, with all its
+# handicaps, overtakes validation, and the validation loss turns round, too little to see here. This is the second column of the figure in
+# [Reading curves](#reading) in a mild form: the model begins to learn its pictures by heart. So we made the augmentation
+# stronger, judging by these validation curves. For most of its way the new run is behind the earlier one, and it ends
+# higher. (It is also a little longer, so not all of that need be the augmentation.) Its loss still turns slightly in the
+# last epochs.
 #
-# The dotted line is where the pictures grow. For the first part of the run they are shrunk to 24 pixels, that is 36
+# The dotted line is where the pictures grow, in the shipped run. For the first part they are shrunk to 24 pixels, that is 36
 # patches and not 64, and a step costs less. Then the positions are interpolated, as in
 # [lesson 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels. Left
 # of the line it therefore looks at larger pictures than the model was trained with.

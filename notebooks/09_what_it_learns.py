@@ -113,7 +113,7 @@ plt.show()
 
 # %% [markdown]
 # This is all that the model sees. (Three of the squares are cut a little differently from those in lesson 7, and for
-# two of them that alone changes the answer.) Only the first shows one of its ten classes, and none of the four is a CIFAR-10
+# the astronaut that alone changes the answer.) Only the first shows one of its ten classes, and none of the four is a CIFAR-10
 # picture. Keep that in mind when a map looks wise.
 
 # %% [markdown] anchor="filters"
@@ -158,7 +158,7 @@ assert filter_components(weight)[1][:10].sum() > filter_components(banks["random
 assert neighbours(weight) > neighbours(banks["random"]) + 0.1
 
 
-# %% alt="Two blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours. The first is green nearly throughout, and the last row looks like coloured noise. The second, from random weights: coloured noise throughout. The plot shows the explained variance summed over components; the trained curve lies above the random one."
+# %% alt="Two blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours, some green. The last row looks much like coloured noise. The second, from random weights: coloured noise throughout. The plot shows the explained variance summed over components; the trained curve lies above the random one."
 def mosaic(images, columns, gap=1):
     """Lay (n, h, w, ...) out in rows of `columns`, with white (or nothing) between them."""
     n, height, width = images.shape[:3]
@@ -377,7 +377,7 @@ print(f"{by_block[-1] - by_block[0]:+.2f} patches")
 assert by_block.min() < uniform - 0.2
 assert (distance["random"] - uniform).abs().max() < 0.1
 
-# %% alt="Attention distance over blocks, in patches on the left axis and pixels on the right. Each head is a dot with a bar for its spread over pictures. A grey line for random weights lies exactly at the dashed value of uniform attention; a dotted line for shuffled weights lies close to it. Nearly all dots lie below: close together in the first block, spread over a patch or more in the next two, and nearer to uniform afterwards."
+# %% alt="Attention distance over blocks, in patches on the left axis and pixels on the right. Each head is a dot with a bar for its spread over pictures. A grey line for random weights lies exactly at the dashed value of uniform attention; a dotted line for shuffled weights lies close to it. Most dots lie below, two in the first block clearly above; in the first three blocks they are spread over a patch or more, afterwards they lie closer together and rise towards uniform."
 figure, ax = plt.subplots(figsize=(WIDTH, 3.0))
 for head in range(h):
     x = torch.arange(L) + (head - (h - 1) / 2) * 0.6 / h
@@ -414,7 +414,7 @@ plt.show()
 # The answer is read off the class token. So its row of the last block, folded back into a picture, is the most popular
 # figure of all. One head each, one scale for all, and one head of the twin at the end.
 
-# %% alt="Three rows, a cat, an astronaut and a rocket. In each, the photograph at 32 pixels, then one greyscale copy per head under a colour overlay, and one for the random twin. Many trained maps are sparse, a few bright patches each, at different places in every head, sometimes on the face or the rocket and sometimes on the background; on the rocket three heads are nearly even. The twin's is even."
+# %% alt="Three rows, a cat, an astronaut and a rocket. In each, the photograph at 32 pixels, then one greyscale copy per head under a colour overlay, and one for the random twin. Many trained maps are sparse, a few bright patches each, at different places in every head, sometimes on the face or the rocket and sometimes on the background; on the rocket some heads are nearly even. The twin's is even."
 shown = [names.index(name) for name in ("chelsea", "astronaut", "rocket")]
 last = patch_map(maps[-1], grid, prefix)  # (I, h, gh, gw)
 top = last[shown].max().item()
@@ -436,7 +436,7 @@ plt.show()
 # Over many pictures one can at least say how *choosy* a head is. The entropy of its row is 0 if it looks at one token,
 # and 1 after division by $\log N$ if it looks at all alike.
 
-# %% alt="Two tables of coloured cells with numbers, one row per block and one column per head. Trained: between about 0.5 and 0.95, the highest in the first block. Random: 1.00 in every cell."
+# %% alt="Two tables of coloured cells with numbers, one row per block and one column per head. Trained: between about 0.7 and 0.95, the highest in the first block. Random: 1.00 in every cell."
 N = model.config.num_tokens
 row_ = maps[0][0, 0, 0]  # one row of weights, (N,)
 assert_close(-(row_ * row_.log()).sum(), attention_entropy(maps[0])[0, 0, 0])
@@ -468,7 +468,7 @@ assert entropy["trained"].mean() < entropy["random"].mean() - 0.1
 #
 # Every patch has a row, too. We ask from one of the cat's eyes, and average over heads. All maps share one scale.
 
-# %% alt="Two rows of six greyscale cats with a white frame on one eye and a colour overlay, one column for each of six blocks. Above, the trained model: in the first block nearly even, then bright patches around the eye or elsewhere on the face. Below, the random twin: even everywhere."
+# %% alt="Two rows of six greyscale cats with a white frame on one eye and a colour overlay, one column for each of six blocks. Above, the trained model: in the first block nearly even, then bright patches at the eye, and fainter ones all over the face in the last blocks. Below, the random twin: even everywhere."
 eye = 3 * gw + 2
 blocks = torch.linspace(0, L - 1, min(L, 6)).round().long().tolist()
 looks = torch.stack(

@@ -14,6 +14,7 @@ from torch import nn
 
 from vit.data import load_data
 from vit.inference import SHIPPED, load_classifier, summarise
+from vit.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR10 = os.environ.get("VIT_CIFAR10")
@@ -46,6 +47,25 @@ def test_the_papers_agree(name):
     assert receipt["test_accuracy"] == evaluation["accuracy"] == info["test_accuracy"]
     assert sum(row[k] for k, row in enumerate(evaluation["confusion"])) == evaluation["correct"]
     assert receipt["recipe"] == info["recipe"]
+
+
+def test_the_earlier_run_differs_in_augmentation_and_length_alone():
+    """Lesson 6 draws it beside the shipped one."""
+    folder, (shipped, _) = SHIPPED["cifar10"] / "weaker", papers("cifar10")
+    earlier = json.loads((folder / "receipt.json").read_text())
+    other = {key for key, value in earlier["recipe"].items() if value != shipped["recipe"][key]}
+    assert other == {"epochs", "rand_ops", "mix_prob"}
+    assert earlier["data_sha256"] == shipped["data_sha256"]
+    with (folder / "metrics.csv").open() as file:
+        best = max(float(row["val_accuracy"]) for row in csv.DictReader(file))
+    assert best == pytest.approx(earlier["best"]["val_accuracy"])
+    assert best < shipped["best"]["val_accuracy"]
+
+
+def test_the_recipe_is_the_one_of_the_receipt():
+    (receipt, _), recipe = papers("cifar10"), get_recipe("cifar10")
+    other = {key for key, value in receipt["recipe"].items() if value != getattr(recipe, key)}
+    assert other == {"data", "compile"}  # a folder with the JPEG copy; and what is an option
 
 
 @models
