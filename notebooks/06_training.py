@@ -37,6 +37,7 @@ import json
 import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -421,10 +422,12 @@ plt.show()
 
 # %%
 model = create_model("vit_nano_4")
-for group in parameter_groups(model, get_recipe("shapes").weight_decay):
+groups = parameter_groups(model, get_recipe("shapes").weight_decay)
+for group in groups:
     tensors = group["params"]
     count = sum(p.numel() for p in tensors)
     print(f"decay {group['weight_decay']:<5} {len(tensors):3} tensors, {count:8,} parameters")
+assert sorted(id(p) for g in groups for p in g["params"]) == sorted(map(id, model.parameters()))  # each once
 assert count < 0.03 * sum(p.numel() for p in model.parameters())
 
 # %% [markdown]
@@ -694,19 +697,18 @@ plt.show()
 # Stopping early saves at least the best epoch.
 #
 # *Shuffled labels* looks like more of the same, and that makes it dangerous. From two hundred pictures with true labels
-# so little carries over that the two columns are hard to tell apart. More pictures would do it: with true labels
-# validation climbs, as in the first column, and with shuffled ones it never leaves chance. Zhang et al. (2017) did
+# so little carries over that the two columns are hard to tell apart. With more pictures they part. Zhang et al. (2017) did
 # this to ImageNet, and large networks learned the nonsense by heart.
 #
 # > **Common mistake.** Pictures in one order, labels in another, because one list of files was sorted and the other
 # > was not. Learning one batch by heart does not find it. Only unseen pictures do.
 #
 # *Small model* is **underfitting**: both curves stay together, and level off far below the first column, although this
-# model has looked at the same pictures more often. It has one block of half the width. It needs to be larger, and more
-# pictures would not help. *High rate* is another illness. The first steps have thrown the weights so far that nothing
+# model has looked at the same pictures more often. It has one block of half the width. More pictures would
+# not help it. *High rate* is another illness. The first steps have thrown the weights so far that nothing
 # is learned any more.
 #
-# Be careful with diagnoses, though. The last two columns begin alike: for some epochs nothing happens in either. Curves
+# Be careful with diagnoses. The last two columns begin alike: for some epochs nothing happens in either. Curves
 # say *that* something is wrong. What it is you find out by changing one thing and training again.
 
 # %% [markdown] anchor="muon"
@@ -727,8 +729,7 @@ plt.show()
 # the matrix by its norm, so that no singular value exceeds 1.
 #
 # We write it down, train the matrices of two blocks with it for thirty batches, and hold it against PyTorch's. Then we
-# look at one matrix: at its last gradient, at Muon's step, and at the step that AdamW would take from the same
-# gradients.
+# look at one matrix: at its last gradient, and at the steps of Muon and of AdamW from the same gradients.
 
 
 # %%
@@ -793,7 +794,7 @@ assert shares["gradient"] > shares["AdamW"] > 0.9 > 0.6 > shares["Muon"]
 #
 # Why not over all? What do five rounds do to a number between 0 and 1?
 
-# %% alt="Two panels. Left, what the rounds make of singular values from 0 to 1: one round gives a broad arch up to 1.2, five give a curve that shoots almost vertically up to 1.2 and then swings between about 0.7 and 1.1. Right, on a logarithmic axis, 128 singular values in falling order, each divided by the largest: those of the gradient drop by more than five powers of ten, those of AdamW's step by nearly three, more than one of them at once, those of Muon's step slowly and by one and a half."
+# %% alt="Two panels. Left, what the rounds make of singular values from 0 to 1: one round gives a broad arch up to 1.2, five give a curve that shoots almost vertically up to 1.2 and then swings between about 0.7 and 1.1. Right, on a logarithmic axis, 128 singular values in falling order, divided by the largest: the gradient's drop by more than five powers of ten, those of AdamW's step by nearly three, of Muon's slowly and by one and a half."
 s = torch.linspace(0, 1, 501, dtype=torch.float64)
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
 once = lambda s: 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
@@ -839,10 +840,8 @@ for size in (r.low_size, r.img_size):
     extra = sum(5 * (2 * short**2 * long + short**3) for short, long in sides)
     usual = 3 * r.batch_size * sum(count_macs(model.config).values())  # backward counts as two forward
     print(
-        f"{size} pixels: {usual / 1e9:.1f} billion multiply-accumulates for a step over {r.batch_size} pictures;",
-        end=" ",
+        f"{size} pixels: a step is {usual / 1e9:.1f} billion multiply-accumulates; Muon adds {extra / usual:.0%}"
     )
-    print(f"orthogonalising {len(sides)} matrices adds {extra / 1e9:.1f} billion, {extra / usual:.0%}")
     assert 0.02 < extra / usual < 0.25
 
 # %% [markdown]
@@ -859,21 +858,15 @@ print(
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.6))
 best = {}
 for (key, name), color in zip({"adamw": "AdamW", "muon": "Muon"}.items(), (ACCENT, CYCLE[0]), strict=True):
-    points = {}
-    for case in cases:
-        if case["optimizer"] == key:
-            points.setdefault(case["lr"], []).append(case["val_accuracy"])
-            ax.plot(case["lr"], 100 * case["val_accuracy"], ".", color=color)
-    means = {rate: sum(v) / len(v) for rate, v in sorted(points.items())}
+    mine = [(f"{c['lr']:g}", 100 * c["val_accuracy"], c["seconds"]) for c in cases if c["optimizer"] == key]
+    rates, scores, seconds = zip(*mine, strict=True)
+    ax.plot(rates, scores, ".", color=color)
+    means = {rate: statistics.mean(v for one, v, _ in mine if one == rate) for rate in rates}
+    ax.plot(means.keys(), means.values(), color=color, label=name)
     best[key] = max(means.values())
-    ax.plot(means.keys(), [100 * v for v in means.values()], color=color, label=name)
-    seconds = sum(c["seconds"] for c in cases if c["optimizer"] == key) / sum(map(len, points.values()))
-    rates = ",  ".join(f"{rate:g}: {v:.1%}" for rate, v in means.items())
-    print(f"{name:6} {rates};  {seconds:.0f} s a run")
-ax.set(xlabel="learning rate", ylabel="validation accuracy, %", xscale="log")
-ticks = sorted({case["lr"] for case in cases})
-ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-ax.minorticks_off()
+    shown = ", ".join(f"{rate}: {v:.1f}%" for rate, v in means.items())
+    print(f"{name:6} {shown}; {statistics.mean(seconds):.0f} s a run")
+ax.set(xlabel="learning rate", ylabel="validation accuracy, %")
 ax.legend()
 plt.show()
 assert best["muon"] > best["adamw"]
@@ -903,16 +896,16 @@ r = Recipe(**receipt["recipe"])
 n, p = receipt["images"]["test"], receipt["test_accuracy"]
 print(special(r))
 print("CIFAR-10, JPEG copy:", ", ".join(f"{count:,} {part}" for part, count in receipt["images"].items()))
-done = f"{len(rows)} of {r.epochs} epochs"
-print(f"{receipt['parameters']:,} parameters, {done}, the best is number {receipt['best']['epoch']}")
-where = receipt["hardware"]["gpu"] or f"{receipt['hardware']['cores']} CPU cores, without a GPU"
-print(f"{receipt['wall_seconds'] / 60:.0f} minutes on {where}")
+print(
+    f"{receipt['parameters']:,} parameters, {len(rows)} epochs, the best is number {receipt['best']['epoch']}"
+)
+print(f"{receipt['wall_seconds'] / 60:.0f} minutes on {receipt['hardware']['cores']} CPU cores")
 print(f"validation {receipt['best']['val_accuracy']:.2%}, test {p:.2%} ± {math.sqrt(p * (1 - p) / n):.2%}")
 assert math.isclose(max(row["val_accuracy"] for row in rows), receipt["best"]["val_accuracy"], abs_tol=1e-5)
 
 # %% [markdown]
-# The ± is the standard deviation that the choice of test pictures alone would cause, $\sqrt{p(1-p)/n}$. It is the
-# least uncertainty there is. Another seed would add its own, and this was one run with one seed.
+# The ± is the standard deviation that the choice of test pictures alone would cause, $\sqrt{p(1-p)/n}$. Another seed
+# would add its own, and this was one run with one seed.
 #
 # How should its curves be read? Some of the batches are mixed, and all targets are smoothed. So even a perfect model
 # has a training loss far above zero. How far? The least loss is the entropy of the targets, and targets are cheap: we
@@ -934,22 +927,20 @@ assert floor > least
 # %% alt="Three panels over the epochs, thick lines for the shipped run and thin ones for an earlier run. Loss: all fall, validation far below training, with a dashed line for the least training loss. Accuracy: in thick lines validation stays above training, which reaches it at the end; in thin lines training overtakes it. Learning rate: a short rise, then a cosine. A dotted line marks where pictures grow from 24 to 32 pixels."
 earlier = read_rows(folder / "weaker")
 weaker = json.loads((folder / "weaker" / "receipt.json").read_text())["recipe"]
-low = [row["epoch"] for row in rows if row["img_size"] < r.img_size]
+grow = sum(row["img_size"] < r.img_size for row in rows) + 0.5
 figure, axes = plt.subplots(3, 1, figsize=(WIDTH * 0.9, 5.0), sharex=True, height_ratios=(3, 3, 1.3))
 for history, width in ((rows, 1.8), (earlier, 0.7)):
-    epochs = [row["epoch"] for row in history]
-    for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
-        style = {"color": color, "linewidth": width}
-        style["label"] = {"train": "training", "val": "validation"}[part] if history is rows else None
-        axes[0].plot(epochs, [row[f"{part}_loss"] for row in history], **style)
-        axes[1].plot(epochs, [100 * row[f"{part}_accuracy"] for row in history], **style)
-    axes[2].plot(epochs, [1000 * row["lr"] for row in history], color=INK, linewidth=width)
+    column = {key: [row[key] for row in history] for key in rows[0]}
+    for part, color, label in (("train", CYCLE[0], "training"), ("val", ACCENT, "validation")):
+        style = {"color": color, "linewidth": width, "label": label if history is rows else None}
+        for ax, what in zip(axes, ("loss", "accuracy"), strict=False):
+            ax.plot(column["epoch"], column[f"{part}_{what}"], **style)
+    axes[2].plot(column["epoch"], column["lr"], color=INK, linewidth=width)
 axes[0].axhline(floor, color=CYCLE[0], linewidth=1, linestyle="--", label="least training loss")
-for ax in axes:
-    ax.axvline(low[-1] + 0.5, color=INK, linewidth=1, linestyle=":")
-axes[0].set(ylabel="loss", ylim=(0, 2.7))
-axes[1].set(ylabel="accuracy, %", ylim=(0, 100))
-axes[2].set(ylabel="rate, ‰", ylim=(0, None), xlabel="epoch")
+for ax, name, top in zip(axes, ("loss", "accuracy", "rate"), (2.7, 1, None), strict=True):
+    ax.axvline(grow, color=INK, linewidth=1, linestyle=":")
+    ax.set(ylabel=name, ylim=(0, top))
+axes[2].set_xlabel("epoch")
 axes[0].legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 plt.show()
 print("the thin lines:", ", ".join(f"{k}={v}" for k, v in weaker.items() if v != receipt["recipe"][k]))
@@ -958,9 +949,8 @@ for name, history in (("thick", rows), ("thin", earlier)):
     ahead = sum(row["train_accuracy"] > row["val_accuracy"] for row in history)
     best = max(row["val_accuracy"] for row in history)
     print(
-        f"{name:5} {len(history)} epochs, validation {best:.1%}, its loss lowest after {lowest:.0f};", end=" "
+        f"{name:5} validation {best:.1%}, lowest loss after {lowest:.0f} epochs, training ahead {ahead} times"
     )
-    print(f"training accuracy ahead of it after {ahead} of them")
 
 # %% [markdown]
 # In the thick lines validation is better than training nearly to the end, and this time not only because of the
@@ -968,21 +958,19 @@ for name, history in (("thick", rows), ("thin", earlier)):
 # smoothed targets, and falls below it.) *Training* is measured on pictures that are cropped, distorted and some of
 # the time mixed, where one of two classes counts as the right one, with stochastic depth switched on
 # ([lesson 4](04_encoder.ipynb#stochastic-depth)). *Validation* is measured on clean pictures with the whole model.
-# And not quite with the model that is trained: with a moving average of its weights (EMA), which is usually better
-# than the weights of any one step. So the gap between these lines is no measure of overfitting. To get one, you would
-# have to evaluate on clean training pictures.
+# And not quite with the model that is trained: with a moving average of its weights (EMA), usually better than those of
+# any one step. So the gap between these lines does not measure overfitting; clean training pictures would.
 #
 # Now the thin lines: an earlier run with weaker augmentation. In its last quarter training accuracy, with all its
 # handicaps, overtakes validation, and the validation loss turns round, too little to see here. This is the second column of the figure in
 # [Reading curves](#reading) in a mild form: the model begins to learn its pictures by heart. So we made the augmentation
 # stronger, judging by these validation curves. For most of its way the new run is behind the earlier one, and it ends
-# higher. (It is also a little longer, so not all of that need be the augmentation.) Its loss still turns slightly in the
-# last epochs.
+# higher. (It is longer, too, so not all of that need be the augmentation.)
 #
 # The dotted line is where the pictures grow, in the shipped run. For the first part they are shrunk to 24 pixels, that is 36
 # patches and not 64, and a step costs less. Then the positions are interpolated, as in
-# [lesson 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels. Left
-# of the line it therefore looks at larger pictures than the model was trained with.
+# [lesson 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels, left
+# of the line larger than what the model was trained with.
 #
 # More is possible at this size: Lee et al. (2021) report 93.6 % on the original CIFAR-10 for a plain Vision Transformer
 # of the same width and depth, with a hundred epochs and stronger augmentation.
@@ -1029,7 +1017,7 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
     assert {k: one[k] for k in ("step", "train_loss", "val_loss")}.items() <= other.items()
 
 # %% [markdown]
-# Not close: equal. That is not a matter of luck, and two ideas suffice for it. The first is that every random choice
+# Not close: equal. Two ideas suffice for it. The first is that every random choice
 # is a function of the seed and the step. `Trainer` keeps no state of a random number generator that would have to be
 # saved and restored. It seeds a new one at every step, as our own loop did for the order. Step 30 draws the same
 # crops and the same pairs for MixUp whether steps 1 to 29 were taken just now or yesterday. What remains is to save
@@ -1041,8 +1029,7 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
 # `previous.pt`. A process that cannot be asked (`kill -9`, or no power) loses what happened since the last checkpoint,
 # a minute at most.
 #
-# One more signal is useful at home. Ctrl-Z in the terminal pauses the run and gives you your processor back, `fg`
-# goes on, and the pause does not count in the receipt.
+# Ctrl-Z in the terminal pauses the run and `fg` goes on. The pause does not count in the receipt.
 
 # %% [markdown] anchor="bias"
 # ## Why so many pictures
@@ -1369,7 +1356,8 @@ assert batch_means.mean() < correct.mean() - 0.4
 # validation scores is too good. Augmentation must leave the class as it is, and only you can know whether it does.
 # Before the first step the loss is $\ln K$. One batch must be learned by heart in seconds, which finds broken gradients
 # but not wrong labels. AdamW's first step moves every weight by a learning rate, whatever its gradient, and its decay belongs
-# outside of the fraction and on matrices only. Muon makes the steps along the directions of a matrix far more equal. The learning rate rises first and then falls. Curves say that something
+# outside of the fraction and on matrices only. Muon makes its steps along all directions of a matrix more equal. The
+# learning rate rises first and then falls. Curves say that something
 # is wrong and seldom what, and training and validation can be compared only where they are measured alike. A run whose
 # random choices depend on seed and step, and whose files are renamed into place, can be killed at any time. A ViT must
 # learn from pictures what a convolution has built in. Using the trained model is the subject of lesson 7.

@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -356,6 +357,25 @@ def test_the_average_follows_the_weights(data):
     for name, value in trainer.average.state_dict().items():
         torch.testing.assert_close(value, mine[name])
     assert not torch.equal(trainer.average.head.weight, trainer.model.head.weight)
+
+
+def test_bfloat16_takes_nearly_the_same_step(data):
+    losses, models = [], []
+    for bf16 in (False, True):
+        trainer = Trainer(tiny(bf16=bf16), data)
+        trainer.train_step()
+        losses.append(trainer.progress()[0])
+        models.append(trainer.model)
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert {p.dtype for model in models for p in model.parameters()} == {torch.float32}
+
+
+def test_the_bar_says_how_it_goes(data, tmp_path, capsys):
+    train(tiny(), tmp_path, data=data, device="cpu")
+    last = capsys.readouterr().err.rstrip().split("\r")[-1]
+    assert re.search(r"epoch 4/4, validation \d+\.\d%: 100%.* 20/20 ", last)
+    assert re.search(r"<00:00, .*loss \d\.\d{3}, accuracy \d+\.\d%, \d+ img/s\]$", last)
 
 
 @pytest.mark.parametrize("name", [LAST, PREVIOUS, BEST, RECEIPT])
