@@ -13,7 +13,6 @@ beside the JSON is written by this script.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 
 import torch
@@ -28,6 +27,7 @@ from measure import (
     load_results,
     machine,
     now,
+    rendered,
     save_results,
     summary,
     take_turns,
@@ -140,9 +140,7 @@ def main() -> None:
     check_arguments(parser, args)
     if min(args.tokens) < 1:
         parser.error(f"--tokens must be positive, got {args.tokens}")
-    if args.render:
-        results = json.loads(args.out.read_text())
-        save_results(args.out, results, render(results))
+    if rendered(args, render):
         return
     if args.quick and args.tokens == list(TOKENS):
         args.tokens = [17, 65, 197]

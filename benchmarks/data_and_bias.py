@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from measure import RESULTS, machine, now, save_results, train_for
+from measure import RESULTS, machine, now, rendered, save_results, train_for
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -307,9 +307,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "data_and_bias.json")
     parser.add_argument("--render", action="store_true", help="measure nothing; write the Markdown again")
     args = parser.parse_args()
-    if args.render:
-        results = json.loads(args.out.read_text())
-        save_results(args.out, results, render(results))
+    if rendered(args, render):
         return
     start = time.perf_counter()
     pool = load_data("shapes", SIDE, 3 * max(SIZES))

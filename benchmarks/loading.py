@@ -11,7 +11,6 @@ The Markdown beside the JSON is written by this script.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from measure import (
     load_results,
     machine,
     now,
+    rendered,
     save_results,
     summary,
     take_turns,
@@ -116,9 +116,7 @@ def main() -> None:
     common_arguments(parser, RESULTS / "loading.json")
     args = parser.parse_args()
     check_arguments(parser, args)
-    if args.render:
-        results = json.loads(args.out.read_text())
-        save_results(args.out, results, render(results))
+    if rendered(args, render):
         return
     results = load_results(args.out, machine(args.device, args.threads, ["torch", "torchvision", "pillow"]))
     for name, (size, side, _, count) in SETS.items():

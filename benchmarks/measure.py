@@ -144,6 +144,14 @@ def save_results(path: Path, results: dict, markdown: str) -> None:
     path.with_suffix(".md").write_text(markdown)
 
 
+def rendered(args: argparse.Namespace, render: Callable[[dict], str]) -> bool:
+    """With `--render`, write the Markdown of a results file again; whether that was asked for."""
+    if args.render:
+        results = json.loads(args.out.read_text())
+        save_results(args.out, results, render(results))
+    return args.render
+
+
 def describe(results: dict) -> str:
     """The machine, as a line of Markdown."""
     m = results["machine"]

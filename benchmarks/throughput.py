@@ -16,7 +16,6 @@ a busy machine makes it long. Cases are saved one by one; a later run with --mod
 
 import argparse
 import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from measure import (
     load_results,
     machine,
     now,
+    rendered,
     save_results,
     summary,
     take_turns,
@@ -283,9 +283,7 @@ def main() -> None:
     check_arguments(parser, args)
     if args.batch is not None and args.batch < 1:
         parser.error(f"--batch must be positive, got {args.batch}")
-    if args.render:
-        results = json.loads(args.out.read_text())
-        save_results(args.out, results, render(results))
+    if rendered(args, render):
         return
     missing = [n for n in args.libraries if n != "ours" and not importlib.util.find_spec(n.replace("-", "_"))]
     if missing:

@@ -385,6 +385,12 @@ def test_a_trace_of_a_run_is_enough_to_protect_a_folder(data, tmp_path, name):
         train(tiny(), tmp_path, data=data, quiet=True)
 
 
+def test_without_a_recipe_there_must_be_a_run(data, tmp_path):
+    with pytest.raises(ValueError, match="expected a recipe, or resume=True"):
+        train(None, tmp_path / "new", data=data, quiet=True)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_is_not_trained_over(uninterrupted, data):
     folder, receipt = uninterrupted
     with pytest.raises(ValueError, match="already holds a run"):

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import safetensors
+import skimage.data
 import torch
+from PIL import Image
 from torch import nn
 
-from vit.data import load_data
+from vit.data import PHOTOGRAPHS, load_data, photograph
 from vit.inference import SHIPPED, load_classifier, summarise
 from vit.recipe import get_recipe
 
@@ -57,9 +59,34 @@ def test_the_earlier_run_differs_in_augmentation_and_length_alone():
     assert other == {"epochs", "rand_ops", "mix_prob"}
     assert earlier["data_sha256"] == shipped["data_sha256"]
     with (folder / "metrics.csv").open() as file:
-        best = max(float(row["val_accuracy"]) for row in csv.DictReader(file))
+        before = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    best = max(row["val_accuracy"] for row in before)
     assert best == pytest.approx(earlier["best"]["val_accuracy"])
     assert best < shipped["best"]["val_accuracy"]
+    # What the lesson says of the two pairs of curves.
+    with (folder.parent / "metrics.csv").open() as file:
+        after = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    behind = [a["val_accuracy"] < b["val_accuracy"] for a, b in zip(after, before, strict=False)]
+    assert sum(behind) > 0.8 * len(behind)
+    overtaken = [row["train_accuracy"] > row["val_accuracy"] for row in before]
+    assert not any(overtaken[: len(before) // 2])
+    assert sum(overtaken[-len(before) // 4 :]) > 0.8 * len(before) // 4
+    assert before[-1]["val_loss"] > min(row["val_loss"] for row in before[:-5])
+    assert sum(row["train_accuracy"] > row["val_accuracy"] for row in after) <= 2
+
+
+def test_the_photographs_of_two_lessons_differ_in_their_cut_and_in_one_answer(tmp_path):
+    """Lesson 7 takes the middle of each whole photograph, lesson 9 the square of `PHOTOGRAPHS`."""
+    classifier, differ = load_classifier("cifar10"), set()
+    for name in PHOTOGRAPHS:
+        Image.fromarray(getattr(skimage.data, name)()).save(tmp_path / f"{name}.png")
+        (whole,), (cut,) = (
+            classifier.predict(images, top_k=1)
+            for images in ([tmp_path / f"{name}.png"], photograph(name, 32)[None])
+        )
+        if whole[0][0] != cut[0][0]:
+            differ.add(name)
+    assert differ == {"astronaut"}
 
 
 def test_the_recipe_is_the_one_of_the_receipt():

@@ -147,6 +147,8 @@ def train(
         OSError: if the last files cannot be written. The checkpoint before is intact.
     """
     out, signals = Path(out), Signals()
+    if recipe is None and not resume:
+        raise ValueError("expected a recipe, or resume=True to go on with the one in the folder")
     if not resume and any((out / name).exists() for name in (LAST, PREVIOUS, BEST, RECEIPT)):
         raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
     state = read_last(out) if resume else None
@@ -174,7 +176,7 @@ def train(
             dist.barrier()
         trainer = Trainer(recipe, data, device, model)
         with signals:  # open to the end: the receipt is written, too, before anything else
-            receipt = _run(trainer, Folder(out), state, max_minutes, finish, quiet, signals)
+            receipt = _run(trainer, Folder(out), state, max_minutes, finish, quiet or not first, signals)
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
@@ -193,13 +195,15 @@ def _run(
     signals: Signals,
 ) -> dict[str, Any]:
     recipe, data, first = trainer.recipe, trainer.data, trainer.rank == 0
-    fingerprint, rows, best, before = data.train.fingerprint(), [], {"val_accuracy": -1.0}, 0.0
+    fingerprint, rows, best = data.train.fingerprint(), [], {"val_accuracy": -1.0}
+    before, peak = 0.0, None  # seconds and memory of earlier sittings
     if state is not None:
         if state.get("data") != fingerprint:
             raise ValueError(f"the training images of {data.name} are not those that the run started with")
         with explained(folder.path):
             trainer.load_state_dict(state["trainer"])
             rows, best, before = state["rows"], state["best"], state["seconds"]
+            peak = state.get("peak_memory")
         signals.start -= before  # its clock is the run's
     about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
     about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": hardware(trainer.device)}
@@ -209,21 +213,18 @@ def _run(
         content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
         if not first or not content["trainer"]["totals"].isfinite().all():  # keep what is not broken
             return None
-        content["peak_memory"] = peak_memory(trainer.device, (state or {}).get("peak_memory"))
+        content |= {"rows": rows, "best": best, "seconds": signals.clock()}
+        content["peak_memory"] = peak_memory(trainer.device, peak)
         if rows:
             folder.put("curves.png", _curves(rows))
-        folder.put(
-            LAST, checkpoint_bytes({**content, "rows": rows, "best": best, "seconds": signals.clock()})
-        )
+        folder.put(LAST, checkpoint_bytes(content))
         return folder.flush()
 
     saved = mark = signals.clock()
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
         raise error  # better now than after hours
-    bar = tqdm(
-        total=trainer.total, initial=trainer.step, disable=quiet or not first, unit="step", mininterval=1.0
-    )
+    bar = tqdm(total=trainer.total, initial=trainer.step, disable=quiet, unit="step", mininterval=1.0)
     with bar:
         while trainer.step < trainer.total and not stop and not finish:
             trainer.train_step()
@@ -250,8 +251,7 @@ def _run(
             now = signals.clock()
             late = max_minutes is not None and now - before > 60 * max_minutes
             due = now - saved > SAVE_EVERY or trainer.step == trainer.total
-            # A signal's number, 1 for late, 0 to go on.
-            stop, due = _agree(trainer, signals.caught or int(late), int(due))
+            stop, due = _agree(trainer, signals.caught or int(late), int(due))  # a signal; 1: late; 0: go on
             if due or stop:
                 error, saved = save(), now
                 if error and not stop:
@@ -264,8 +264,8 @@ def _run(
         return result | {"signal": stop if stop > 1 else 0}
     if not first:
         return result
-    earlier = {"peak_memory": (state or {}).get("peak_memory"), "data_sha256": fingerprint}
-    return _finish(trainer, folder, result | about | earlier, signals)
+    result |= about | {"data_sha256": fingerprint, "peak_memory": peak}
+    return _finish(trainer, folder, result, signals)
 
 
 def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: Signals) -> dict[str, Any]:

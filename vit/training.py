@@ -113,12 +113,12 @@ class Trainer:
             except TypeError as error:
                 raise ValueError(f"model_options {recipe.model_options}: {error}") from None
         pixels, _ = self.train_images.batch(torch.tensor([0]))  # (1, C, S, S)
-        config, (_, C, *size) = model.config, pixels.shape
-        found = (0 if getattr(config, "head", "") == "none" else config.num_classes, config.in_chans)
-        if (*found, *config.img_size) != (len(data.classes), C, *size):
+        config, C, S = model.config, pixels.shape[1], recipe.img_size
+        K = 0 if getattr(config, "head", "") == "none" else config.num_classes
+        if (K, config.in_chans, config.img_size) != (len(data.classes), C, (S, S)):
             raise ValueError(
-                f"expected a model for {len(data.classes)} classes, {C} channels and {recipe.img_size} "
-                f"pixels, got {found[0]}, {found[1]} and {config.img_size}"
+                f"expected a model for {len(data.classes)} classes, {C} channels and {S} pixels, got {K}, "
+                f"{config.in_chans} and {config.img_size}"
             )
         self.model = model.to(self.device).train()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False) if recipe.ema else None
