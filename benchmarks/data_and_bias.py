@@ -25,18 +25,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from measure import RESULTS, machine, now, rendered, save_results, train_for
+from measure import MEASURED, machine, now, rendered, save_results, train_for
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vit import count_macs, create_model
-from vit.augment import reseed
 from vit.convnet import ConvNet, ConvNetConfig
-from vit.data import Dataset, load_data
-from vit.images import MemoryImages
+from vit.data.images import MemoryImages
+from vit.data.sets import Dataset, load_data
 from vit.patches import patchify, unpatchify
-from vit.recipe import Recipe
-from vit.training import Trainer, evaluate
+from vit.training.augment import reseed
+from vit.training.recipe import Recipe
+from vit.training.trainer import Trainer, evaluate
 
 SIDE, PATCH, BATCH, STEPS = 24, 4, 64, 1200
 SIZES = (200, 600, 2_000, 6_000, 20_000)  # 1, 3, 10, 30 and 100 % of the training pictures
@@ -304,7 +304,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=120.0, help="start no run that would end later")
-    parser.add_argument("--out", type=Path, default=RESULTS / "data_and_bias.json")
+    parser.add_argument("--out", type=Path, default=MEASURED / "data_and_bias.json")
     parser.add_argument("--render", action="store_true", help="measure nothing; write the Markdown again")
     args = parser.parse_args()
     if rendered(args, render):

@@ -4,10 +4,10 @@
     .venv/bin/python benchmarks/loading.py --quick   # roughly, in one
 
 Three sets of JPEG files, made anew from scikit-image's photographs: small pictures that are decoded once and
-kept in memory, as the package does below `vit.data.IN_MEMORY`; the same pictures decoded from their files in
-every epoch; and photographs of 640 by 480 pixels, which are shrunk to 224 on the way. Each set is trained on
-by a model that suits its size and by a very small one, the harder case. Augmentation is part of every step.
-The Markdown beside the JSON is written by this script.
+kept in memory, as the package does below `IN_MEMORY` of `vit.data.sets`; the same pictures decoded from
+their files in every epoch; and photographs of 640 by 480 pixels, which are shrunk to 224 on the way. Each
+set is trained on by a model that suits its size and by a very small one, the harder case. Augmentation is
+part of every step. The Markdown beside the JSON is written by this script.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from measure import (
 )
 from torchvision.io import write_jpeg
 
-from vit import data as vit_data
-from vit.data import PHOTOGRAPHS, load_data, photograph
-from vit.recipe import Recipe
-from vit.training import Trainer
+from vit.data import sets as vit_data
+from vit.data.sets import PHOTOGRAPHS, load_data, photograph
+from vit.training.recipe import Recipe
+from vit.training.trainer import Trainer
 
 SETS = {  # name: (width and height of the files, side that the model sees, in memory, number of files)
     "32 px, in memory": ((32, 32), 32, True, 2_000),

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 
+import vit.results
 from vit.model import VisionTransformer
-from vit.training import Trainer
+from vit.training.trainer import Trainer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 RESULTS = Path(__file__).parent / "results"
+MEASURED = vit.results.FOLDER  # for what lessons read: it comes with the package
 PATIENCE = 20  # turns to repeat in one case before accepting a busy machine
 
 
@@ -138,10 +140,11 @@ def load_results(path: Path, described: dict[str, object]) -> dict:
 
 
 def save_results(path: Path, results: dict, markdown: str) -> None:
-    """Write the JSON, and beside it the Markdown made from it."""
+    """Write the JSON, and the Markdown made from it: beside it, or here for what comes with the package."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown)
+    folder = RESULTS if path.parent.resolve() == MEASURED.resolve() else path.parent
+    (folder / path.with_suffix(".md").name).write_text(markdown)
 
 
 def rendered(args: argparse.Namespace, render: Callable[[dict], str]) -> bool:

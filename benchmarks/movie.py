@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from vit.analysis import attention_distance, filter_components, patch_map, position_similarity
-from vit.augment import reseed
-from vit.checkpoint import read_checkpoint, versions, write_atomic
-from vit.data import photograph, photograph_cuts
-from vit.images import Preprocessing
-from vit.inference import load_classifier
+from vit.data.images import Preprocessing
+from vit.data.sets import photograph, photograph_cuts
+from vit.inference.classifier import load_classifier
+from vit.inference.weights import versions, write_atomic
 from vit.model import VisionTransformer, create_model
+from vit.training.augment import reseed
+from vit.training.checkpoint import read_checkpoint
 
 COMPONENTS = 25  # of the bank of patch filters
 SHOWN = ("chelsea", "astronaut", "rocket")

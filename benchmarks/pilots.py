@@ -4,7 +4,7 @@
 
 The small model `vit_nano_4`, at 24 pixels, for 900 steps: about two and a half epochs, with the whole
 schedule squeezed into them. Judged on the validation pictures; the test pictures are not even read. Each
-finished run is written to `vit/weights/cifar10/pilots.json` at once, where lesson 6 finds it, and a run that
+finished run is written to `vit/results/pilots.json` at once, where lesson 6 finds it, and a run that
 is there is not made again.
 """
 
@@ -15,12 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from measure import machine, now, train_for
+from measure import MEASURED, machine, now, train_for
 
-from vit.data import Dataset, load_data
-from vit.inference import SHIPPED
-from vit.recipe import Recipe
-from vit.training import Trainer, evaluate
+from vit.data.sets import Dataset, load_data
+from vit.training.recipe import Recipe
+from vit.training.trainer import Trainer, evaluate
 
 STEPS, SEEDS = 900, (0, 1)
 RATES = {"adamw": (5e-4, 1e-3, 2e-3), "muon": (1e-3, 3e-3, 6e-3)}
@@ -50,7 +49,7 @@ def execute(recipe: Recipe, data: Dataset, steps: int = STEPS) -> dict[str, obje
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="a folder with CIFAR-10 as image files, or cifar10")
-    parser.add_argument("--out", type=Path, default=SHIPPED["cifar10"] / "pilots.json")
+    parser.add_argument("--out", type=Path, default=MEASURED / "pilots.json")
     args = parser.parse_args()
     if args.out.exists():
         results = json.loads(args.out.read_text())

@@ -53,16 +53,25 @@ from torch import nn
 from torch.testing import assert_close
 
 from vit import count_macs, create_model
-from vit.augment import Augment, hashed, reseed
-from vit.checkpoint import LAST, read_checkpoint
-from vit.data import Dataset, load_data, photograph
-from vit.images import MemoryImages, Preprocessing, decode
+from vit.data import Dataset, MemoryImages, Preprocessing, decode, load_data, photograph
+from vit.data.shapes import draw
 from vit.inference import SHIPPED, load_classifier
 from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_image, use_style
-from vit.recipe import Recipe, get_recipe, hidden_matrices, parameter_groups
-from vit.run import train
-from vit.shapes import draw
-from vit.training import Trainer, evaluate
+from vit.results import measured
+from vit.training import (
+    LAST,
+    Augment,
+    Recipe,
+    Trainer,
+    evaluate,
+    get_recipe,
+    hashed,
+    hidden_matrices,
+    parameter_groups,
+    read_checkpoint,
+    reseed,
+    train,
+)
 
 torch.manual_seed(0)
 use_style()
@@ -850,7 +859,7 @@ for size in (r.low_size, r.img_size):
 # and no augmentation but crop and flip.
 
 # %% alt="Validation accuracy of short CIFAR-10 runs over the learning rate. Two seeds are dots, and each optimiser has a line through their means. AdamW's line stays around 50 percent and is highest at 0.001; Muon's begins above it, is highest at 0.003 and falls a little at 0.006."
-pilots = json.loads((SHIPPED["cifar10"] / "pilots.json").read_text())
+pilots = measured("pilots")
 cases = list(pilots["cases"].values())
 print(
     f"{len(cases)} runs of {cases[0]['steps']} steps, {pilots['recipe']['img_size']} pixels; mean of the seeds:"

@@ -51,9 +51,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.testing import assert_close
 
-from vit import shapes
-from vit.data import load_data
-from vit.images import FileImages, decode
+from vit.data import FileImages, decode, load_data, shapes
 from vit.inference import SHIPPED, Classifier, load_classifier, summarise
 from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_image, use_style
 
@@ -672,8 +670,7 @@ plt.show()
 # we take a smaller model, and no strong augmentation, since there are few steps.
 
 # %%
-from vit.recipe import get_recipe
-from vit.run import train
+from vit.training import get_recipe, train
 
 small = {"model": "vit_nano_4", "model_options": {"patch_size": 8, "depth": 3}}
 short = {"epochs": 60, "batch_size": 16, "lr": 2e-3, "ema": 0.95}
@@ -792,7 +789,7 @@ assert about["classes"] == list(kinds)
 # An exported model is a second implementation, and a second implementation is wrong until it has been compared.
 
 # %%
-from vit.export import export_onnx
+from vit.inference import export_onnx
 
 file = export_onnx(drawn, work / "shapes.onnx")
 session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -953,7 +950,7 @@ assert at_64 < 0.5 < at_32
 #
 # ```python
 # import torch
-# from vit import shapes
+# from vit.data import shapes
 # from vit.inference import load_classifier
 #
 # toy = load_classifier("shapes")
@@ -1000,7 +997,7 @@ assert at_64 < 0.5 < at_32
 #
 # ```python
 # import torch
-# from vit import shapes
+# from vit.data import shapes
 # from vit.inference import load_classifier
 #
 # toy = load_classifier("shapes")
@@ -1073,8 +1070,8 @@ assert at_64 < 0.5 < at_32
 # import onnxruntime
 # import torch
 # from PIL import Image
-# from vit import shapes
-# from vit.export import export_onnx
+# from vit.data import shapes
+# from vit.inference import export_onnx
 # from vit.inference import load_classifier
 #
 # toy = load_classifier("shapes")

@@ -47,15 +47,13 @@ from vit import create_model
 from vit.analysis import position_similarity
 from vit.config import get_config
 from vit.cost import count_macs
-from vit.data import Dataset, photograph
-from vit.images import MemoryImages
+from vit.data import Dataset, MemoryImages, photograph
+from vit.data.shapes import CLASSES, draw
 from vit.inference import load_classifier
 from vit.model import VisionTransformer
 from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, bare, draw_image, draw_patch_grid, use_style
 from vit.positions import interpolate_positions
-from vit.recipe import Recipe
-from vit.shapes import CLASSES, draw
-from vit.training import Trainer, evaluate
+from vit.training import Recipe, Trainer, evaluate
 
 torch.manual_seed(0)
 use_style()
@@ -998,7 +996,7 @@ assert spoiled < sound
 # import torch
 # import torch.nn.functional as F
 # from vit.inference import load_classifier
-# from vit.shapes import CLASSES, draw
+# from vit.data.shapes import CLASSES, draw
 #
 # shipped = load_classifier("shapes")
 # i = torch.arange(600)

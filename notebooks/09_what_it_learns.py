@@ -43,7 +43,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from vit import VisionTransformer, shapes
+from vit import VisionTransformer
 from vit.analysis import (
     ablate_head,
     attention_distance,
@@ -57,7 +57,7 @@ from vit.analysis import (
     position_similarity,
     rollout,
 )
-from vit.data import PHOTOGRAPHS, photograph, photograph_cuts
+from vit.data import PHOTOGRAPHS, photograph, photograph_cuts, shapes
 from vit.inference import SHIPPED, load_classifier
 from vit.plotting import (
     ACCENT,
@@ -1123,8 +1123,9 @@ assert hits.amax(1).mean() > hits.mean() + 0.3
 # import copy
 # import torch
 # import torch.nn.functional as F
-# from vit import VisionTransformer, shapes
+# from vit import VisionTransformer
 # from vit.analysis import patch_map, pointing_game, rollout
+# from vit.data import shapes
 # from vit.inference import load_classifier
 #
 # drawn = load_classifier("shapes")
@@ -1166,7 +1167,7 @@ assert hits.amax(1).mean() > hits.mean() + 0.3
 # ```python
 # import torch
 # import torch.nn.functional as F
-# from vit import shapes
+# from vit.data import shapes
 # from vit.inference import load_classifier
 #
 # drawn = load_classifier("shapes")

@@ -34,11 +34,9 @@
 # %%
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
-import json
 import math
 import statistics
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -46,20 +44,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-import vit
 from vit import create_model
-from vit.augment import reseed
 from vit.convnet import ConvNet, ConvNetConfig, ResidualBlock
-from vit.data import load_data
-from vit.images import MemoryImages
+from vit.data import MemoryImages, load_data
 from vit.patches import patchify, unpatchify
 from vit.plotting import ACCENT, CYCLE, FAINT, SEQUENTIAL, WIDTH, bare, draw_image, draw_matrix, use_style
-from vit.recipe import Recipe
-from vit.training import Trainer, evaluate
+from vit.results import measured
+from vit.training import Recipe, Trainer, evaluate, reseed
 
 torch.manual_seed(0)
 use_style()
-path = Path(vit.__file__).parent.parent / "benchmarks" / "results" / "data_and_bias.json"  # (1)!
+results = measured("data_and_bias")  # (1)!
 S, P = 24, 4  # pixels: the side of a picture, the side of a patch
 data = load_data("shapes", S, train_size=6_000)
 images = data.test.images[:40] / 255  # (40, 3, 24, 24)
@@ -342,7 +337,6 @@ print(inspect.getsource(ResidualBlock.forward))
 
 
 # %%
-results = json.loads(path.read_text())
 runs = sorted(results["cases"].values(), key=lambda run: run["seed"])
 
 

@@ -51,11 +51,19 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models import VisionTransformer as TorchvisionViT
 
-from vit import VisionTransformer, ViTConfig, shapes
-from vit.convert import SOURCES, find_source, key_map, load_state, set_numerics
+from vit import VisionTransformer, ViTConfig
+from vit.data import shapes
 from vit.inference import SHIPPED, load_classifier
 from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, bare, draw_image, use_style
-from vit.pretrained import load_pretrained, read_state
+from vit.pretrained import (
+    SOURCES,
+    find_source,
+    key_map,
+    load_pretrained,
+    load_state,
+    read_state,
+    set_numerics,
+)
 
 with warnings.catch_warnings(action="ignore"):  # (1)!
     import timm
@@ -567,7 +575,7 @@ for key, value in models["huggingface"].state_dict().items():
 fused = models["google"].blocks[0].attn.qkv.weight.reshape(3, h, D // h, D)
 kernel = w["Transformer/encoderblock_0/MultiHeadDotProductAttention_1/key/kernel"]  # (D, h, d)
 assert torch.equal(fused[1, 2], kernel[:, 2].T)  # k2 of the figure: a band of rows here, upright there
-print("by hand = vit.convert, tensor by tensor")
+print("by hand = vit.pretrained.convert, tensor by tensor")
 
 # %% [markdown] anchor="silent"
 # ## Loud and silent
@@ -767,7 +775,7 @@ for library, model in models.items():  # and each of the four by its own
     by_hand = F.interpolate(image, size=(6, 6), **SOURCES[library].resize).flatten(2).transpose(1, 2)
     resized = load_state(states[library], num_heads=h, img_size=48).pos_embed
     assert_close(resized, torch.cat([old[:, :1], by_hand], dim=1), atol=1e-5, rtol=0)
-print("by hand = vit.convert, for all four libraries")
+print("by hand = vit.pretrained.convert, for all four libraries")
 
 # %% alt="Two rows of maps, 12 by 12 above and 5 by 5 below. First column: one component of timm's table, horizontal bands. The other three: how far each library's vector is from timm's at each place, on one scale. Hugging Face is nearest to timm in both rows. torchvision and Google differ more, above in a frame near the rim, below most of all in the corners."
 off = {
@@ -1210,7 +1218,7 @@ assert lost > 1e-5 > regained
 # import torch
 # from torch import nn
 # from vit import VisionTransformer, ViTConfig
-# from vit.convert import key_map
+# from vit.pretrained import key_map
 #
 # with warnings.catch_warnings(action="ignore"):
 #     import transformers

@@ -66,8 +66,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vit import ViTConfig, count_macs, create_model, get_config
 from vit.attention import explicit_attention, prefers_explicit
-from vit.augment import Augment
-from vit.checkpoint import hardware
 from vit.cost import (
     activation_bytes,
     count_parameters,
@@ -79,8 +77,7 @@ from vit.cost import (
 )
 from vit.data import load_data
 from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_matrix, use_style
-from vit.recipe import Recipe
-from vit.training import bf16_pays
+from vit.training import Augment, Recipe, bf16_pays, hardware
 
 os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler reports on itself
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # and the compiler on missing GPUs

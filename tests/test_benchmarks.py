@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from vit.convnet import ConvNet
-from vit.data import load_data
-from vit.images import FileImages, MemoryImages
-from vit.inference import SHIPPED
-from vit.recipe import get_recipe
+from vit.data.images import FileImages, MemoryImages
+from vit.data.sets import load_data
+from vit.training.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "data_and_bias.json"
+RESULTS = ROOT / "vit" / "results" / "data_and_bias.json"
 
 
 @pytest.fixture
@@ -65,14 +64,14 @@ def test_the_costs_are_those_of_the_models(bench, results):
 
 
 def test_markdown_is_that_of_the_results(bench, results):
-    assert RESULTS.with_suffix(".md").read_text() == bench.render(results)
+    assert (ROOT / "benchmarks" / "results" / "data_and_bias.md").read_text() == bench.render(results)
 
 
 def test_the_lesson_computes_the_table_of_the_results(results):
     """The lesson's own function, taken out of the notebook, against sums written out here."""
     notebook = nbformat.read(ROOT / "notebooks" / "10_data_and_bias.ipynb", as_version=4)
     (source,) = (cell.source for cell in notebook.cells if "def summarise" in cell.source)
-    names = {"statistics": statistics, "json": json, "path": RESULTS}
+    names = {"statistics": statistics, "json": json, "results": json.loads(RESULTS.read_text())}
     exec(compile(source, "lesson 10", "exec"), names)
     for images in (200, 600, 2_000, 6_000, 20_000):
         for model in ("vit", "cnn"):
@@ -151,7 +150,7 @@ def pilots(monkeypatch):
 
 
 def test_every_pilot_of_cifar10_is_there_and_the_recipe_follows_the_best(pilots):
-    results = json.loads((SHIPPED["cifar10"] / "pilots.json").read_text())
+    results = json.loads((ROOT / "vit" / "results" / "pilots.json").read_text())
     cases, accuracies = results["cases"].values(), {}
     assert {(c["optimizer"], c["lr"], c["seed"]) for c in cases} == {
         (r.optimizer, r.lr, r.seed) for r in pilots.pilots()

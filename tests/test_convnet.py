@@ -8,11 +8,11 @@ from torch import nn
 
 from vit import count_macs, create_model, get_config
 from vit.convnet import ConvNet, ConvNetConfig
-from vit.data import load_data
-from vit.inference import load_classifier
-from vit.recipe import get_recipe, parameter_groups
-from vit.run import train
-from vit.training import Trainer
+from vit.data.sets import load_data
+from vit.inference.classifier import load_classifier
+from vit.training.recipe import get_recipe, parameter_groups
+from vit.training.run import train
+from vit.training.trainer import Trainer
 
 
 def parameters(model):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vit import data
-from vit.data import load_data, split
-from vit.images import FileImages, MemoryImages, Preprocessing, decode
-from vit.recipe import Recipe
-from vit.run import train
+from vit.data import sets
+from vit.data.images import FileImages, MemoryImages, Preprocessing, decode
+from vit.data.sets import load_data, split
+from vit.training.recipe import Recipe
+from vit.training.run import train
 
 
 def write(path, array, **options):
@@ -185,7 +185,7 @@ def test_train_size_takes_the_same_part_of_each_class(folder):
 
 def test_on_the_fly_is_the_same_as_in_memory(folder, monkeypatch):
     memory = load_data(str(folder), 8)
-    monkeypatch.setattr(data, "IN_MEMORY", 0)
+    monkeypatch.setattr(sets, "IN_MEMORY", 0)
     disk = load_data(str(folder), 8)
     assert isinstance(memory.train, MemoryImages)
     assert isinstance(disk.train, FileImages)
@@ -208,7 +208,7 @@ def test_on_the_fly_replaces_what_cannot_be_read(folder):
 
 def test_what_cannot_be_read_on_the_fly_is_counted_in_the_receipt(folder, tmp_path, monkeypatch):
     (folder / "train" / "cat" / "03.png").write_bytes(b"oops")
-    monkeypatch.setattr(data, "IN_MEMORY", 0)
+    monkeypatch.setattr(sets, "IN_MEMORY", 0)
     sizes = {"embed_dim": 16, "depth": 1, "num_heads": 2}
     recipe = Recipe(data=str(folder), img_size=8, epochs=1, batch_size=4, bf16=False, model_options=sizes)
     with pytest.warns(UserWarning, match=r"03\.png"):
@@ -223,7 +223,7 @@ def test_cifar10_without_network_says_what_to_do(tmp_path, monkeypatch):
         def __init__(self, *_, **__):
             raise OSError("Name or service not known")
 
-    monkeypatch.setattr(data, "CIFAR10", Offline)
+    monkeypatch.setattr(sets, "CIFAR10", Offline)
     with pytest.raises(ValueError, match=r"not known.*example\.org.*or give a folder"):
         load_data("cifar10", root=tmp_path)
 

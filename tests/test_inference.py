@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from vit.checkpoint import weights_bytes
 from vit.config import get_config
-from vit.data import load_data
-from vit.export import export_onnx
-from vit.images import MemoryImages, decode
-from vit.inference import load_classifier, summarise
+from vit.data.images import MemoryImages, decode
+from vit.data.sets import load_data
+from vit.data.shapes import CLASSES
+from vit.inference.classifier import load_classifier, summarise
+from vit.inference.export import export_onnx
+from vit.inference.weights import weights_bytes
 from vit.model import VisionTransformer
-from vit.shapes import CLASSES
 
 PREPROCESSING = {"img_size": 16, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
 

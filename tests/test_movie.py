@@ -10,10 +10,10 @@ from safetensors.torch import load
 
 from vit import create_model
 from vit.analysis import filter_components, position_similarity
-from vit.augment import reseed
-from vit.checkpoint import checkpoint_bytes
-from vit.images import Preprocessing
-from vit.inference import SHIPPED, load_classifier
+from vit.data.images import Preprocessing
+from vit.inference.classifier import SHIPPED, load_classifier
+from vit.training.augment import reseed
+from vit.training.checkpoint import checkpoint_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = {"model": "vit_nano_4", "model_options": {"depth": 2}, "img_size": 32, "seed": 3}

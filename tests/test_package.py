@@ -1,16 +1,32 @@
-"""The package stays small, and its modules form a line."""
+"""The package stays small, and no module imports from a floor above its own."""
 
 import ast
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import vit
+from vit.results import measured
 
 ROOT = Path(vit.__file__).parent
-MODULES = sorted(ROOT.glob("*.py"))
+MODULES = sorted(ROOT.rglob("*.py"))
 # A model module imports only from modules to its left.
 ORDER = ["config", "patches", "positions", "attention", "encoder", "model"]
+# From the ground to the roof: a module or wing imports only from its own floor or from those below.
+FLOORS = [
+    {"config", "patches", "positions", "attention", "data", "results"},
+    {"encoder"},
+    {"model"},
+    {"cost", "analysis", "convnet", "plotting"},
+    {"inference"},
+    {"pretrained"},
+    {"training"},
+    {"cli"},
+]
+WINGS = {"data", "training", "inference", "pretrained", "results"}
 
 
 def length(path):
@@ -26,14 +42,15 @@ def imported(source, package="vit"):
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(filter(None, [package if node.level else "", node.module]))
             # `from vit import x` may name a module or a thing inside; either way it is vit.x that is used.
-            names |= {f"{base}.{alias.name}" for alias in node.names} if base == package else {base}
+            whole = base in ("vit", package)
+            names |= {f"{base}.{alias.name}" for alias in node.names} if whole else {base}
     return names
 
 
-def siblings(source):
+def siblings(source, package="vit"):
     return {
         name.split(".")[1] if "." in name else "vit"
-        for name in imported(source)
+        for name in imported(source, package)
         if name.split(".")[0] == "vit"
     }
 
@@ -42,15 +59,74 @@ def test_the_model_fits_in_600_lines():
     assert sum(length(ROOT / f"{name}.py") for name in ORDER) < 600
 
 
-def test_the_package_fits_in_4000_lines():
-    # The plan said 2,500. Training and the command line took 2,000; other libraries' weights and what a
-    # model has learnt take 800.
-    assert sum(map(length, MODULES)) < 4000
+def test_the_package_fits_in_5000_lines():
+    assert sum(map(length, MODULES)) < 5000
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def name_of(path):
+    """`vit/data/sets.py` -> `vit.data.sets`; a wing's `__init__.py` is the wing."""
+    return ".".join(["vit", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+
+
+modules = pytest.mark.parametrize("path", MODULES, ids=name_of)
+
+
+@modules
 def test_no_file_is_longer_than_300_lines(path):
     assert length(path) <= 300
+
+
+def floor(room):
+    (number,) = (i for i, rooms in enumerate(FLOORS) if room in rooms)
+    return number
+
+
+def imports_upwards(room, source, package):
+    """Rooms above `room` that a module in it imports from. Those of the whole package are its hall's."""
+    return {other for other in siblings(source, package) - {"vit"} if floor(other) > floor(room)}
+
+
+def test_every_room_has_a_floor():
+    rooms = {name_of(path).split(".")[1] for path in MODULES if path.parent != ROOT or path.stem[0] != "_"}
+    assert rooms == set().union(*FLOORS)
+    assert rooms >= {path.name for path in ROOT.iterdir() if list(path.glob("*.py"))} == WINGS
+
+
+@modules
+def test_no_module_imports_upwards(path):
+    room, *_ = [*name_of(path).split(".")[1:], None]
+    if room not in (None, "__main__"):
+        package = ".".join(["vit", *path.relative_to(ROOT).parent.parts])
+        assert not imports_upwards(room, path.read_text(encoding="utf-8"), package)
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("inference", "from vit.training.checkpoint import LAST"),
+        ("inference", "from vit import training"),
+        ("data", "def f():\n    import vit.inference.weights"),
+        ("model", "from .training import Trainer"),
+        ("plotting", "import vit.cli"),
+    ],
+)
+def test_an_import_upwards_is_noticed(room, source):
+    assert imports_upwards(room, source, "vit")
+
+
+def test_using_a_model_imports_nothing_of_training():
+    code = "import sys, vit.inference, vit.pretrained; print(*(m for m in sys.modules if 'vit.' in m))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = run.stdout.split()
+    assert "vit.inference.weights" in loaded
+    assert not [name for name in loaded if name.startswith("vit.training")]
+
+
+@pytest.mark.parametrize("wing", sorted(WINGS))
+def test_a_wing_says_who_lives_there(wing):
+    said = importlib.import_module(f"vit.{wing}").__doc__
+    for path in (ROOT / wing).glob("[a-z]*.py"):
+        assert f"`{path.stem}`" in said, f"vit/{wing}/__init__.py does not name {path.stem}"
 
 
 @pytest.mark.parametrize("name", ORDER)
@@ -82,13 +158,20 @@ def test_no_way_of_importing_escapes(source, expected):
     assert siblings(source) == expected
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@modules
 def test_every_module_can_be_imported_by_name(path):
     # `import vit` alone does not touch data or plotting.
-    __import__("vit" if path.stem == "__init__" else f"vit.{path.stem}")
+    importlib.import_module(name_of(path))
 
 
-def test_everything_promised_is_there():
-    missing = [name for name in vit.__all__ if not hasattr(vit, name)]
-    assert vit.__all__
-    assert not missing
+@pytest.mark.parametrize("name", ["vit", *(f"vit.{wing}" for wing in sorted(WINGS - {"results"}))])
+def test_everything_promised_is_there(name):
+    module = importlib.import_module(name)
+    assert module.__all__
+    assert not [promised for promised in module.__all__ if not hasattr(module, promised)]
+
+
+def test_results_are_read_by_name():
+    assert measured("pilots")["cases"]
+    with pytest.raises(ValueError, match=r"expected one of .*pilots.*, got 'pilot'"):
+        measured("pilot")

@@ -9,7 +9,7 @@ import skimage.data
 import torch
 
 from vit import plotting
-from vit.data import PHOTOGRAPHS, photograph, photograph_cuts
+from vit.data.sets import PHOTOGRAPHS, photograph, photograph_cuts
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ def test_cuts_are_upright_squares_of_each_photograph_in_turn(monkeypatch):
         along = torch.linspace(0, 1, size).expand(size, size)
         return torch.stack([along, along.T, torch.full_like(along, list(PHOTOGRAPHS).index(name) / 4)])
 
-    monkeypatch.setattr("vit.data.photograph", marked)
+    monkeypatch.setattr("vit.data.sets.photograph", marked)
     cuts = photograph_cuts(40, 16)
     assert (cuts.shape, cuts.dtype) == ((40, 3, 16, 16), torch.float32)
     torch.testing.assert_close(cuts[:, 2], (torch.arange(40) % 4 / 4)[:, None, None].expand(-1, 16, 16))

@@ -28,10 +28,10 @@ from torchvision.models import VisionTransformer as TorchvisionViT
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from vit import PRESETS, VisionTransformer, ViTConfig
-from vit.checkpoint import read_weights, weights_bytes
-from vit.convert import SOURCES, find_source, key_map, load_state, set_numerics
-from vit.inference import load_classifier
-from vit.pretrained import load_pretrained, read_state
+from vit.inference.classifier import load_classifier
+from vit.inference.weights import read_weights, weights_bytes
+from vit.pretrained.convert import SOURCES, find_source, key_map, load_state, set_numerics
+from vit.pretrained.hub import load_pretrained, read_state
 
 TINY = {"img_size": 32, "patch_size": 8, "num_classes": 10, "embed_dim": 48, "depth": 2, "num_heads": 4}
 CLOSE = {"atol": 1e-4, "rtol": 0}

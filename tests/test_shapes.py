@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vit import shapes
+from vit.data import shapes
 
 INDEX = torch.arange(200)
 

@@ -19,25 +19,17 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from vit.augment import Augment, hashed, reseed
-from vit.checkpoint import (
-    BEST,
-    LAST,
-    PREVIOUS,
-    RECEIPT,
-    read_checkpoint,
-    read_last,
-    read_weights,
-    write_atomic,
-)
 from vit.config import get_config
 from vit.convnet import ConvNet, ConvNetConfig
-from vit.data import SPLIT_SEED, Dataset, load_data
-from vit.images import FileImages, MemoryImages, Preprocessing
+from vit.data.images import FileImages, MemoryImages, Preprocessing
+from vit.data.sets import SPLIT_SEED, Dataset, load_data
+from vit.inference.weights import BEST, read_weights, write_atomic
 from vit.model import VisionTransformer
-from vit.recipe import RECIPES, Recipe, get_recipe, parameter_groups
-from vit.run import train
-from vit.training import Trainer, evaluate
+from vit.training.augment import Augment, hashed, reseed
+from vit.training.checkpoint import LAST, PREVIOUS, RECEIPT, read_checkpoint, read_last
+from vit.training.recipe import RECIPES, Recipe, get_recipe, parameter_groups
+from vit.training.run import train
+from vit.training.trainer import Trainer, evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
 # Everything that draws random numbers is on: augmentation, mixing, dropout, stochastic depth.
@@ -341,8 +333,8 @@ def test_the_test_images_are_looked_at_once(data, tmp_path, monkeypatch):
         looked.append("test" if images is test else "val")
         return evaluate(model, images, *args, **kwargs)
 
-    monkeypatch.setattr("vit.run.evaluate", counted)
-    monkeypatch.setattr("vit.training.evaluate", counted)
+    monkeypatch.setattr("vit.training.run.evaluate", counted)
+    monkeypatch.setattr("vit.training.trainer.evaluate", counted)
     train(tiny(), tmp_path, data=Dataset("x", data.classes, data.train, data.val, test), quiet=True)
     assert looked == ["val"] * 4 + ["test"]
 
@@ -519,7 +511,7 @@ def test_the_receipt_speaks_of_the_weights_that_were_tested(data, tmp_path, monk
 
 PAUSED = """
 import os, signal, subprocess, time
-from vit.run import Signals
+from vit.training.run import Signals
 with Signals() as signals:
     wall, clock = time.perf_counter(), signals.clock()
     subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {os.getpid()}"])
@@ -541,12 +533,12 @@ def test_the_clock_stands_still_while_paused():
 
 CHILD = """
 import sys, torch
-import vit.run
-from vit.recipe import Recipe
+import vit.training.run
+from vit.training.recipe import Recipe
 torch.set_num_threads(1)
-vit.run.SAVE_EVERY = 0.0
+vit.training.run.SAVE_EVERY = 0.0
 recipe, resume = Recipe(**eval(sys.argv[1])), sys.argv[3] == "resume"
-vit.run.train(recipe, sys.argv[2], resume=resume, device="cpu", quiet=True)
+vit.training.run.train(recipe, sys.argv[2], resume=resume, device="cpu", quiet=True)
 """
 
 
@@ -581,7 +573,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path):
 def test_a_truncated_checkpoint_is_refused_and_the_previous_used(
     data, tmp_path, monkeypatch, uninterrupted, keep
 ):
-    monkeypatch.setattr("vit.run.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
     stepped, stop = Trainer.train_step, StopAt(7, signal.SIGTERM)
     monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
     train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
@@ -636,7 +628,7 @@ def test_a_checkpoint_of_another_version_is_explained(data, tmp_path, change, me
 
 def test_broken_weights_are_not_saved_over_good_ones(data, tmp_path, monkeypatch):
     """The loss is looked at every twenty steps; checkpoints come by the clock."""
-    monkeypatch.setattr("vit.run.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
     stepped = Trainer.train_step
 
     def step(self):
@@ -686,7 +678,7 @@ def test_an_atomic_write_is_whole_or_not_at_all(tmp_path):
 def test_a_full_disk_loses_nothing(uninterrupted, data, tmp_path, monkeypatch):
     """No file over 1 kB can be written for five steps, across the end of an epoch; then again it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    monkeypatch.setattr("vit.run.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
     stepped, seen = Trainer.train_step, []
 
     def step(self):
@@ -749,14 +741,14 @@ def test_half_weights_are_half_the_size(data, tmp_path):
 
 
 ALONE_IN_WRITING = """
-import os, signal, sys, vit.checkpoint
-from vit.training import Trainer
+import os, signal, sys, vit.training.checkpoint
+from vit.training.trainer import Trainer
 def refuse(path, *_): raise SystemExit(f"a second process writes {path}")
 def step(self):
     stepped(self)
     if self.step == 7 and sys.argv[3] == "new": os.kill(os.getpid(), signal.SIGTERM)
 if os.environ["RANK"] != "0":
-    vit.checkpoint.write_atomic = refuse
+    vit.training.checkpoint.write_atomic = refuse
     stepped, Trainer.train_step = Trainer.train_step, step
 """
 

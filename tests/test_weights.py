@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vit.data import PHOTOGRAPHS, load_data, photograph
-from vit.inference import SHIPPED, load_classifier, summarise
-from vit.recipe import get_recipe
+from vit.data.sets import PHOTOGRAPHS, load_data, photograph
+from vit.inference.classifier import SHIPPED, load_classifier, summarise
+from vit.training.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR10 = os.environ.get("VIT_CIFAR10")

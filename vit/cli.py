@@ -43,8 +43,7 @@ def _newest() -> Path:
 
 
 def _classifier(weights: Path | None, device: str | None) -> Any:
-    from vit.inference import load_classifier
-    from vit.run import pick_device
+    from vit.inference import load_classifier, pick_device
 
     return load_classifier(weights or _newest(), pick_device(device))
 
@@ -92,7 +91,7 @@ def train(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Any other field of `vit.recipe.Recipe`: --set mixup=0.2 --set bf16=false"
+            "--set", help="Any other field of `vit.training.Recipe`: --set mixup=0.2 --set bf16=false"
         ),
     ] = None,
     finish: Annotated[
@@ -116,8 +115,8 @@ def train(
 
     Exit codes: 0 finished, or out of --max-minutes; 2 a mistake in what was asked; 128 + signal when stopped.
     """
-    from vit.recipe import RECIPES, get_recipe
-    from vit.run import train as run
+    from vit.training import RECIPES, get_recipe
+    from vit.training import train as run
 
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
     given |= {"img_size": img_size, "seed": seed}
@@ -212,7 +211,7 @@ def predict(
     """Say what is in images. Exit code 1 if one could not be read; the others are still predicted."""
     import torch
 
-    from vit.images import decode
+    from vit.data import decode
 
     classifier = _classifier(weights, device)
     files = [p for path in images for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
@@ -249,8 +248,9 @@ def info(
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""
-    from vit.checkpoint import explained, read_checkpoint
     from vit.inference import load_classifier
+    from vit.inference.weights import explained
+    from vit.training.checkpoint import read_checkpoint
 
     if path.suffix == ".pt":
         state = read_checkpoint(path)
@@ -276,11 +276,11 @@ def export(
     """Write a model for other programs: ONNX with logits and each block's attention, or its weights."""
     classifier = _classifier(weights, "cpu")
     if path.suffix == ".onnx":
-        from vit.export import export_onnx
+        from vit.inference import export_onnx
 
         export_onnx(classifier, path)
     elif path.suffix == ".safetensors":
-        from vit.checkpoint import weights_bytes, write_atomic
+        from vit.inference.weights import weights_bytes, write_atomic
 
         write_atomic(path, weights_bytes(classifier.model, classifier.info, half))
     else:

@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
 class ConvNet(nn.Module):
     """A residual network for small images. `(B, C, H, W) -> (B, K)`.
 
-    It has what `vit.training.Trainer` and `vit.run.train` ask of a model: `config`, `set_input_size` and
+    It has what `Trainer` and `train` of `vit.training` ask of a model: `config`, `set_input_size` and
     `pos_embed`, which is `None`: a convolution knows where things are from their neighbours alone.
     """
 

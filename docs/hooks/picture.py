@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from vit.config import ViTConfig
-from vit.data import photograph as load
+from vit.data.sets import photograph as load
 from vit.patches import patchify
 
 SIDE, GRID, CELLS = 224, 4, 5  # pixels of the photograph, patches along a side, cells drawn of each token

@@ -23,45 +23,26 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from vit.checkpoint import (
-    BEST,
+from vit.data.images import FileImages
+from vit.data.sets import SPLIT_SEED, Dataset, load_data
+from vit.inference.classifier import pick_device
+from vit.inference.weights import BEST, explained, read_weights, versions, weights_bytes
+from vit.model import VisionTransformer
+from vit.plotting import draw_curves
+from vit.training.checkpoint import (
     LAST,
     PREVIOUS,
     RECEIPT,
     Folder,
     checkpoint_bytes,
-    explained,
     hardware,
     peak_memory,
     read_last,
-    read_weights,
-    versions,
-    weights_bytes,
 )
-from vit.data import SPLIT_SEED, Dataset, load_data
-from vit.images import FileImages
-from vit.model import VisionTransformer
-from vit.plotting import draw_curves
-from vit.recipe import Recipe
-from vit.training import Trainer, evaluate
+from vit.training.recipe import Recipe
+from vit.training.trainer import Trainer, evaluate
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; a killed run loses at most this
-
-
-def pick_device(name: str | torch.device | None = None) -> torch.device:
-    """The device called `name`; without a name the GPU of this process if there is one, Apple's, or the CPU.
-
-    Raises:
-        ValueError: if there is no such device.
-    """
-    if name is not None:
-        try:
-            return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError) as error:  # an unknown word; a GPU that is not there
-            raise ValueError(f"no device {str(name)!r}: {str(error).splitlines()[0]}") from None
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 class Signals:

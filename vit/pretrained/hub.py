@@ -1,7 +1,7 @@
 """Models that others have trained, by name or from a file, ready to use and with their provenance.
 
-`vit.convert` knows how libraries name and store a Vision Transformer; this module gets the file, and says
-where it came from, under which licence, and what its images must look like. Nothing in a file is executed.
+`convert`, beside it, knows how libraries name and store a Vision Transformer; this module gets the file, and
+says where it came from, under which licence, and what its images must look like. No code in it is run.
 """
 
 import difflib
@@ -18,13 +18,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from vit.convert import SOURCES, find_source, load_state
-from vit.images import Preprocessing
-from vit.inference import Classifier
+from vit.data.images import Preprocessing
+from vit.inference.classifier import Classifier
+from vit.pretrained.convert import SOURCES, find_source, load_state
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a .safetensors, .npz or PyTorch file, by name, for `vit.convert.load_state`.
+    """The tensors in a .safetensors, .npz or PyTorch file, by name, for `vit.pretrained.convert.load_state`.
 
     Raises:
         ValueError: if the file is missing, damaged, or holds anything but tensors.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from vit.images import Preprocessing
-from vit.recipe import Recipe
+from vit.data.images import Preprocessing
+from vit.training.recipe import Recipe
 
 
 def hashed(*where: int | str) -> int:

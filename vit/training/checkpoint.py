@@ -1,60 +1,25 @@
-"""Files that survive: atomic writes, checkpoints to continue from, weights to use.
+"""The files of a run: its folder, and checkpoints to go on from.
 
-A checkpoint holds all that a run needs to go on and lives in its run folder. Weights are safetensors, hold
-one model and where it comes from, and are meant to be passed on.
+A checkpoint holds all that a run needs to go on and stays in its folder. What is passed on are weights:
+`vit.inference.weights`.
 """
 
-import json
 import os
 import pickle
 import platform
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
-import torchvision
 
-from vit.config import ViTConfig
-from vit.convnet import ConvNet, ConvNetConfig
-from vit.model import VisionTransformer
+from vit.inference.weights import write_atomic
 
 FORMAT = "vit-checkpoint-1"
-MODELS = {"VisionTransformer": (VisionTransformer, ViTConfig), "ConvNet": (ConvNet, ConvNetConfig)}
-LAST, PREVIOUS, BEST, RECEIPT = "last.pt", "previous.pt", "best.safetensors", "receipt.json"
-
-
-def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile.
-
-    The content goes to a temporary file beside it, is forced onto the disk, and takes the name in one step.
-    With `keep`, what had the name before is renamed to that.
-
-    Raises:
-        OSError: if it cannot be written, for instance because the disk is full. Nothing has changed then.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            path.replace(keep)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # the new name itself; Windows cannot open a folder
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+LAST, PREVIOUS, RECEIPT = "last.pt", "previous.pt", "receipt.json"
 
 
 class Folder:
@@ -88,16 +53,6 @@ def checkpoint_bytes(state: dict[str, Any]) -> bytes:
     buffer = BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     return buffer.getvalue()
-
-
-@contextmanager
-def explained(path: str | Path) -> Iterator[None]:
-    """Say in one line that a file is not what the code inside takes it for."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is of another version or holds another model: {reason}") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -140,15 +95,6 @@ def read_last(folder: Path) -> dict[str, Any]:
         return state
 
 
-def versions() -> dict[str, str]:
-    """The versions that decide what a number turns out to be."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-    }
-
-
 def hardware(device: torch.device) -> dict[str, Any]:
     """What the run ran on."""
     name = platform.processor() or platform.machine()
@@ -182,40 +128,3 @@ def peak_memory(device: torch.device, before: dict[str, float | None] | None = N
     gpu = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
     peak = {"host_mib": host, "gpu_mib": gpu}
     return {k: max(filter(None, (v, (before or {}).get(k))), default=None) for k, v in peak.items()}
-
-
-def weights_bytes(model: VisionTransformer | ConvNet, info: dict[str, Any], half: bool = False) -> bytes:
-    """A safetensors file of `model`, its configuration and `info`, which must be plain JSON values.
-
-    With `half`, weights are stored as 16-bit floats: half the size, and about three decimal digits.
-    """
-    state = {
-        k: v.detach().to("cpu", torch.float16 if half else v.dtype).contiguous()
-        for k, v in model.state_dict().items()
-    }
-    about = {"model": type(model).__name__, "config": asdict(model.config), **info, "versions": versions()}
-    return safetensors.torch.save(state, {"format": "pt", "vit": json.dumps(about)})
-
-
-def read_weights(path: str | Path) -> tuple[VisionTransformer | ConvNet, dict[str, Any]]:
-    """The model in a safetensors file of ours, in float32 and eval mode, and what the file says about it.
-
-    Raises:
-        ValueError: if the file is missing, damaged, or was not written by this package.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from None
-    if "vit" not in metadata:
-        raise ValueError(f"{path} does not say which model it holds: it was not written by this package")
-    with explained(path):
-        info = json.loads(metadata["vit"])
-        model_class, config_class = MODELS[info.get("model", "VisionTransformer")]
-        model = model_class(config_class(**info["config"]))
-        model.load_state_dict(state)
-    return model.eval(), info

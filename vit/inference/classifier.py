@@ -3,6 +3,7 @@
 Legend: B batch, S image side, K classes.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vit.checkpoint import BEST, explained, read_weights
-from vit.images import Images, Preprocessing, decode
+from vit.data.images import Images, Preprocessing, batches, decode
+from vit.inference.weights import BEST, explained, read_weights
 from vit.model import VisionTransformer
-from vit.training import batches
 
 # Models that come with the package, each a run folder: weights, metrics, receipt.
-SHIPPED: dict[str, Path] = {path.name: path for path in sorted((Path(__file__).parent / "weights").iterdir())}
+SHIPPED: dict[str, Path] = {
+    path.name: path for path in sorted((Path(__file__).parent.parent / "weights").iterdir())
+}
+
+
+def pick_device(name: str | torch.device | None = None) -> torch.device:
+    """The device called `name`; without a name the GPU of this process if there is one, Apple's, or the CPU.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    if name is not None:
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:  # an unknown word; a GPU that is not there
+            raise ValueError(f"no device {str(name)!r}: {str(error).splitlines()[0]}") from None
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vit.checkpoint import write_atomic
-from vit.inference import Classifier
+from vit.inference.classifier import Classifier
+from vit.inference.weights import write_atomic
 
 OPSET = 20
 

@@ -8,7 +8,7 @@ Legend: B batch, S image side, M images in a set.
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,3 +133,11 @@ class FileImages:
 
 
 Images = MemoryImages | FileImages
+
+
+def batches(
+    images: Images, batch_size: int, rank: int = 0, world: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in order, in batches; of several processes, each gets every `world`-th batch."""
+    for index in torch.arange(len(images)).split(batch_size)[rank::world]:
+        yield images.batch(index)

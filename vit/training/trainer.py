@@ -8,7 +8,6 @@ Legend: B batch, S image side, K classes, D width, N tokens.
 """
 
 import copy
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -19,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vit.augment import Augment, hashed, reseed
-from vit.data import Dataset
-from vit.images import FileImages, Images, Preprocessing
+from vit.data.images import FileImages, Images, Preprocessing, batches
+from vit.data.sets import Dataset
 from vit.model import VisionTransformer, create_model
 from vit.positions import interpolate_positions
-from vit.recipe import Recipe, hidden_matrices, parameter_groups
+from vit.training.augment import Augment, hashed, reseed
+from vit.training.recipe import Recipe, hidden_matrices, parameter_groups
 
 
 def bf16_pays(device: torch.device) -> bool:
@@ -33,14 +32,6 @@ def bf16_pays(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def batches(
-    images: Images, batch_size: int, rank: int = 0, world: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order, in batches; of several processes, each gets every `world`-th batch."""
-    for index in torch.arange(len(images)).split(batch_size)[rank::world]:
-        yield images.batch(index)
 
 
 @torch.inference_mode()

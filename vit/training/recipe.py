@@ -133,8 +133,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model_options": {"drop_path_rate": 0.1},
     },
     # Sized for less than 150 minutes on two cores: 36 patches for four fifths of the steps, then 64. What it
-    # reaches, on a JPEG copy of CIFAR-10: vit/weights/cifar10/receipt.json. Beside it, pilots for the
-    # optimiser and its rate, and a run with weaker augmentation.
+    # reaches, on a JPEG copy of CIFAR-10: vit/weights/cifar10/receipt.json. Beside it, a run with weaker
+    # augmentation; pilots for the optimiser and its rate are in vit/results/pilots.json.
     "cifar10": {
         "data": "cifar10",
         "model": "vit_mini_4",

@@ -16,8 +16,8 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 
-from vit import shapes
-from vit.images import FileImages, Images, MemoryImages, Preprocessing, decode
+from vit.data import shapes
+from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, decode
 
 # What each photograph is, and the square of it that we show: (top, left, side) in pixels.
 PHOTOGRAPHS: dict[str, tuple[int, int, int]] = {
