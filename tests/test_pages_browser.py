@@ -149,6 +149,25 @@ def test_side_by_side(browser, address):
     context.close()
 
 
+def test_a_tooltip_never_makes_the_page_wider(browser, address):
+    """Not even before its width is known, as when the button under it has just moved to the right edge."""
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    tab.goto(address + next(url for url in pages() if url.startswith("lessons/")))
+    tab.evaluate("document.documentElement.classList.add('side')")
+    tab.locator(".code .highlight").first.hover()
+    tab.locator(".code .md-code__button").first.hover()
+    tab.locator(".md-tooltip2--active").wait_for()
+    right, width = tab.evaluate("""() => {
+        const tip = document.querySelector('.md-tooltip2--active')
+        tip.style.setProperty('--md-tooltip-width', '0px')
+        return [tip.firstElementChild.getBoundingClientRect().right, document.scrollingElement.scrollWidth]
+    }""")
+    assert right > WIDE["width"], "the tooltip is not at the edge: this test has lost its case"
+    assert width <= WIDE["width"]
+    context.close()
+
+
 def test_a_film_has_a_slider(browser, address):
     """A sheet of frames shows one of them, chosen by keyboard. Without JavaScript it stands as it is."""
     url = next(page for page in pages() if "09_what_it_learns" in page)

@@ -129,6 +129,8 @@ def unrendered(soup):
 
 def test_site_was_built():
     assert PAGES, "site/ is missing: run `make site`"
+    waiting = [page for page in LESSONS if parse(page).select_one("[data-pending]")]
+    assert not waiting, f"site/ is half made, by `make serve`: run `make site`. Not executed: {waiting}"
     assert "index.html" in PAGES
     assert LESSONS, "no lessons in site/: run `make site`"
 

@@ -1,9 +1,10 @@
-"""Finish the pages that mkdocs-jupyter makes of the executed notebooks in `build/lessons/`: a MkDocs hook.
+"""Finish the pages that mkdocs-jupyter makes of the notebooks in `build/pages/`: a MkDocs hook.
 
 The plugin finds the notebooks and writes each as Markdown with our template, `lesson.md.j2`. Here they join
 the navigation, their figures become files, and the numbers of the strip under the title and of the footer are
-measured. A mistake in a lesson (a figure without alt text, something on stderr) is a warning that names the
-cell, and a warning ends a strict build.
+measured. A notebook that has not been executed is marked `pending` by `vit.site`, and its page says so. A
+mistake in a lesson (a figure without alt text, something on stderr) is a warning that names the cell, and a
+warning ends a strict build.
 """
 
 import base64
@@ -46,7 +47,7 @@ def on_config(config):
     LESSONS.update({f"lessons/{path.name}": load(path) for path in sorted(folder.glob("*.ipynb"))})
     if not LESSONS:
         raise ConfigurationError(
-            f"No executed lessons in {folder}: run `make site`, which executes them first."
+            f"No lessons in {folder}: run `make site`, which executes them and puts them there."
         )
     for item in config.nav:
         if "Lessons" in item:
@@ -157,10 +158,15 @@ def measure(notebook):
     for clock in (cell["metadata"]["execution"] for cell in code if "execution" in cell["metadata"]):
         begin, end = (datetime.fromisoformat(clock[f"iopub.status.{state}"]) for state in ("busy", "idle"))
         seconds += (end - begin).total_seconds()
-    return {
+    about = {
         **notebook["metadata"]["lesson"],
+        "minutes": max(1, round(words / WORDS_PER_MINUTE + lines / LINES_PER_MINUTE)),
+    }
+    if "pending" in notebook["metadata"]:
+        return about | {"pending": notebook["metadata"]["pending"]}
+    return {
+        **about,
         **notebook["metadata"]["executed"],
         "python": notebook["metadata"]["language_info"]["version"],
-        "minutes": max(1, round(words / WORDS_PER_MINUTE + lines / LINES_PER_MINUTE)),
         "seconds": f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}",
     }

@@ -1,0 +1,345 @@
+"""`python -m vit.site`: what it executes, what it takes for finished, and that it never deletes an edit."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# What people call folders. (A colon cannot be: venv itself refuses it.)
+FOLDERS = ["plain", "my vit (1)", "a [b] & c$d", 'it\'s "quoted"; %41']
+HELLO = ["print('hello ' * 2)"]
+MKDOCS = """\
+site_name: small
+strict: true
+theme: {name: mkdocs}
+"""
+
+
+def site(folder, *command, **options):
+    """Run the program in a folder as a reader would, from its own Python."""
+    return subprocess.run(
+        [sys.executable, "-m", "vit.site", *command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def notebook(path, cells, kernel="python3", **lesson):
+    book = nbformat.v4.new_notebook()
+    book.metadata = {"lesson": {"number": 1, **lesson}}
+    book.metadata["kernelspec"] = {"display_name": kernel, "language": "python", "name": kernel}
+    book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(book, path)
+
+
+def project(folder, **lessons):
+    """A small project: notebooks of these cells, a package of one file, a page."""
+    for name, cells in lessons.items():
+        notebook(folder / "notebooks" / f"{name}.ipynb", cells)
+    for path, text in {
+        "vit/part.txt": "1",
+        "requirements.txt": "",
+        "docs/index.md": "# Hi",
+        "mkdocs.yml": MKDOCS,
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def executed(folder, name):
+    return nbformat.read(folder / "build" / "lessons" / f"{name}.ipynb", as_version=4)
+
+
+# ---- executing ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_any_folder_will_do(tmp_path, name):
+    folder = project(tmp_path / name, one=HELLO)
+    run = site(folder, "site")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert executed(folder, "one").cells[0].outputs[0].text == "hello hello \n"
+    assert (folder / "site" / "index.html").exists()
+
+
+def test_another_kernels_name_does_not_matter(tmp_path):
+    folder = project(tmp_path)
+    notebook(folder / "notebooks" / "one.ipynb", HELLO, kernel="vit-course")
+    assert site(folder, "notebooks").returncode == 0
+    assert executed(folder, "one").cells[0].outputs
+
+
+def test_what_is_there_is_not_made_again_until_something_changes(tmp_path):
+    folder = project(tmp_path, one=["import time; print(time.time())"])
+    ran = lambda: (site(folder, "notebooks"), executed(folder, "one").cells[0].outputs[0].text)[1]
+    first = ran()
+    (folder / "notebooks" / "one.ipynb").touch()  # a time alone changes nothing
+    assert ran() == first
+    (folder / "vit" / "part.txt").write_text("2")
+    second = ran()
+    assert second != first
+    notebook(folder / "notebooks" / "one.ipynb", ["import time; print(-time.time())"])
+    assert ran() not in (first, second)
+
+
+def test_an_edit_during_the_run_is_not_taken_for_executed(tmp_path):
+    part = str(tmp_path / "vit" / "part.txt")
+    folder = project(tmp_path, one=[f"open({part!r}, 'a').write('.')"])
+    assert site(folder, "notebooks").returncode == 0
+    assert (folder / "vit" / "part.txt").read_text() == "1."
+    assert "executing 1 of 1" in site(folder, "notebooks").stdout
+
+
+def test_a_failing_lesson_is_named_and_leaves_nothing(tmp_path):
+    folder = project(tmp_path, bad=["assert 1 + 1 == 3, 'no such sum'"], good=HELLO)
+    run = site(folder, "site")
+    assert run.returncode == 1
+    assert "lesson bad did not run through" in run.stdout.splitlines()[-1]
+    assert "no such sum" in run.stdout
+    assert not (folder / "build" / "lessons" / "bad.ipynb").exists()
+    assert executed(folder, "good").cells[0].outputs
+    assert not (folder / "site").exists()
+    assert not list((folder / "build" / "running").iterdir())
+
+
+def test_what_measures_the_machine_runs_alone_and_with_all_cores(tmp_path):
+    folder = project(tmp_path)
+    log = folder / "log"
+    cell = f"""import os, time
+start = time.time()
+time.sleep(1)
+with open({str(log)!r}, "a") as file:
+    print("NAME", start, time.time(), os.environ["OMP_NUM_THREADS"], file=file)"""
+    for name, alone in {"a": True, "b": False, "c": False}.items():
+        notebook(folder / "notebooks" / f"{name}.ipynb", [cell.replace("NAME", name)], alone=alone)
+    assert site(folder, "notebooks").returncode == 0
+    rows = {name: [float(x) for x in rest] for name, *rest in map(str.split, log.read_text().splitlines())}
+    assert rows["a"][0] > max(rows["b"][1], rows["c"][1])
+    assert rows["a"][2] == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else True
+
+
+def test_a_stamp_says_where_it_ran_and_joins_what_was_printed(tmp_path):
+    folder = project(tmp_path, one=["import sys\nfor i in range(3):\n    print(i); sys.stdout.flush()"])
+    assert site(folder, "execute", "one").returncode == 0
+    about = executed(folder, "one").metadata.executed
+    assert {"of", "date", "torch", "cores", "threads", "memory"} == set(about)
+    assert 0.01 < about.memory < 2
+    (output,) = executed(folder, "one").cells[0].outputs
+    assert output.text == "0\n1\n2\n"
+
+
+def test_mistakes_are_one_line(tmp_path):
+    run = site(tmp_path, "site")
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "project's folder" in run.stderr
+    run = site(project(tmp_path, one=HELLO), "execute", "two")
+    assert run.returncode == 2
+    assert "no lesson two; there are one" in run.stderr
+
+
+# ---- serving --------------------------------------------------------------------------------------
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def get(port, path=""):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.1)
+
+
+def serving(folder, port):
+    command = [sys.executable, "-m", "vit.site", "serve", "--port", str(port)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment(), **pipes)
+
+
+def test_the_site_opens_with_the_first_lesson_and_ctrl_c_leaves_a_state_to_go_on_from(tmp_path):
+    slow = ["import time; time.sleep(60)"]
+    folder, port = project(tmp_path, a=HELLO, b=slow, c=slow), free_port()
+    server = serving(folder, port)
+    try:
+        wait_for(lambda: get(port)[0] == 503)
+        assert "being executed" in get(port)[1]
+        wait_for(lambda: get(port)[0] == 200)
+        assert get(port, "nothing-here")[0] == 404
+        pending = json.loads((folder / "build" / "pages" / "b.ipynb").read_text())["metadata"]["pending"]
+        assert pending == "waiting"
+    finally:
+        server.send_signal(signal.SIGINT)
+        said, _ = server.communicate(timeout=20)
+    assert f"http://127.0.0.1:{port}" in said
+    assert [path.stem for path in (folder / "build" / "lessons").iterdir()] == ["a"]
+    wait_for(lambda: not list((folder / "build" / "running").iterdir()), 10)
+
+    for name in "bc":
+        notebook(folder / "notebooks" / f"{name}.ipynb", HELLO)
+    run = site(folder, "site")
+    assert "executing 2 of 3" in run.stdout
+    assert run.returncode == 0
+
+
+def test_a_failing_lesson_is_shown_as_such_and_named_at_the_end(tmp_path):
+    folder, port = project(tmp_path, a=HELLO, b=["raise SystemError('that was it')"]), free_port()
+    server = serving(folder, port)
+    try:
+        pages = folder / "build" / "pages"
+        failed = lambda: (
+            "failed" in (pages / "b.ipynb").read_text() if (pages / "b.ipynb").exists() else False
+        )
+        wait_for(failed)
+        wait_for(lambda: get(port)[0] == 200)
+    finally:
+        server.send_signal(signal.SIGINT)
+        said, _ = server.communicate(timeout=20)
+    assert server.returncode == 1
+    assert "lesson b did not run through: " in said
+    assert "that was it" in said
+
+
+def test_a_taken_port_is_one_line(tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        run = site(project(tmp_path, a=HELLO), "serve", "--port", str(s.getsockname()[1]))
+    assert run.returncode == 2
+    assert "PORT=8001" in run.stdout
+    assert not (tmp_path / "build").exists()
+
+
+# ---- the two files of a lesson --------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A project with one lesson in step, and its two files."""
+    project(tmp_path)
+    py = tmp_path / "notebooks" / "one.py"
+    py.write_text("# %% [markdown]\n# # Title\n\n# %%\nx = 1\n")
+    assert site(tmp_path, "sync").returncode == 0
+    assert site(tmp_path, "pairs").returncode == 0
+    return tmp_path, py, py.with_suffix(".ipynb")
+
+
+def edit_py(py, text="x = 2"):
+    py.write_text(py.read_text().replace("x = 1", text))
+
+
+def edit_ipynb(ipynb, text="x = 3"):
+    ipynb.write_text(ipynb.read_text().replace("x = 1", text))
+
+
+@pytest.mark.parametrize("later", ["py", "ipynb"])
+@pytest.mark.parametrize("edited", ["py", "ipynb"])
+def test_the_edited_file_wins_whichever_was_saved_later(pair, edited, later):
+    folder, py, ipynb = pair
+    edit_py(py) if edited == "py" else edit_ipynb(ipynb, "x = 2")
+    for age, path in enumerate([py, ipynb] if later == "ipynb" else [ipynb, py]):
+        os.utime(path, (1e9 + age, 1e9 + age))
+    assert site(folder, "pairs").returncode == 1
+    assert site(folder, "sync").returncode == 0
+    assert "x = 2" in py.read_text()
+    assert "x = 2" in ipynb.read_text()
+    assert site(folder, "pairs").returncode == 0
+
+
+def test_two_edits_are_a_question_and_nothing_is_lost(pair):
+    folder, py, ipynb = pair
+    edit_py(py)
+    edit_ipynb(ipynb)
+    before = py.read_text(), ipynb.read_text()
+    run = site(folder, "sync")
+    assert run.returncode == 1
+    assert "KEEP=py" in run.stdout
+    assert (py.read_text(), ipynb.read_text()) == before
+    assert site(folder, "sync", "--keep", "ipynb").returncode == 0
+    assert "x = 3" in py.read_text()
+    assert "x = 2" in (folder / "build" / "dropped" / "one.py").read_text()
+
+
+def test_without_a_memory_git_knows_what_was_agreed(pair):
+    folder, py, ipynb = pair
+    shutil.rmtree(folder / "build")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    edit_py(py)
+    ipynb.touch()
+    assert site(folder, "sync").returncode == 0
+    assert "x = 2" in ipynb.read_text()
+
+
+def test_without_either_it_asks(pair):
+    folder, py, ipynb = pair
+    shutil.rmtree(folder / "build")
+    edit_py(py)
+    ipynb.touch()
+    assert site(folder, "sync").returncode == 1
+    assert "x = 2" in py.read_text()
+
+
+def test_outputs_and_kernels_do_not_matter_and_are_cleaned(pair):
+    folder, py, ipynb = pair
+    book = nbformat.read(ipynb, as_version=4)
+    book.metadata.kernelspec = {"display_name": "mine", "language": "python", "name": "mine"}
+    nbformat.write(book, ipynb)
+    assert site(folder, "pairs").returncode == 0  # the name alone is no difference
+    book.cells[1].outputs = [nbformat.v4.new_output("stream", text="hi")]
+    nbformat.write(book, ipynb)
+    assert "has outputs" in site(folder, "pairs").stdout
+    assert site(folder, "sync").returncode == 0
+    assert nbformat.read(ipynb, as_version=4).metadata.kernelspec.name == "python3"
+    assert "name: python3" in py.read_text()
+    assert site(folder, "pairs").returncode == 0
+
+
+def test_a_damaged_notebook_is_one_line_and_stays(pair):
+    folder, _, ipynb = pair
+    ipynb.write_text("<<<<<<< HEAD")
+    run = site(folder, "sync")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: cannot read notebooks/one.ipynb")
+    assert "Traceback" not in run.stderr
+    assert ipynb.read_text() == "<<<<<<< HEAD"
+    ipynb.unlink()
+    assert "one.ipynb is missing" in site(folder, "pairs").stdout
+    assert site(folder, "sync").returncode == 0
+    assert "x = 1" in ipynb.read_text()

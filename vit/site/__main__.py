@@ -1,0 +1,59 @@
+"""`python -m vit.site COMMAND`: what the Makefile calls, and what there is without make."""
+
+import argparse
+import subprocess
+import sys
+
+from vit.site import lessons
+
+
+def main() -> int:
+    """Do one command; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m vit.site", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    add = lambda name, text: commands.add_parser(name, help=text, description=text)
+    serving = add("serve", "show the site as soon as the first lesson has run; execute the others meanwhile")
+    serving.add_argument("--port", type=int, default=8000)
+    add("site", "execute the lessons that are stale, and build the site")
+    add("notebooks", "execute the lessons that are stale")
+    add("execute", "execute these lessons, fresh or not").add_argument("names", nargs="+", metavar="NAME")
+    add("pairs", "check that the .py and .ipynb of each lesson say the same, without outputs")
+    syncing = add("sync", "bring the .py and .ipynb of each lesson in step")
+    syncing.add_argument("--keep", choices=("py", "ipynb"), help="which to keep where both were edited")
+    add("lab", "open the lessons in JupyterLab")
+    asked = parser.parse_args()
+
+    if not lessons.NOTEBOOKS.is_dir():
+        print(f"error: no notebooks/ in {lessons.ROOT}: start this in the project's folder", file=sys.stderr)
+        return 2
+    if asked.command in ("serve", "site"):
+        from vit.site import pages
+
+        return pages.serve(asked.port) if asked.command == "serve" else pages.site()
+    if asked.command in ("pairs", "sync"):
+        from vit.site import pairs
+
+        return pairs.check() if asked.command == "pairs" else pairs.sync(asked.keep)
+    if asked.command == "lab":
+        where = [sys.executable, "-m", "jupyterlab", str(lessons.NOTEBOOKS)]
+        return subprocess.call(where, env=lessons.environment())
+    if asked.command == "execute":
+        known = {path.stem: path for path in lessons.notebooks()}
+        if unknown := [name for name in asked.names if name not in known]:
+            print(f"error: no lesson {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+            return 2
+        return max(lessons.execute(known[name]) for name in asked.names)
+    runs = lessons.executions()
+    for _ in runs:
+        pass
+    return runs.report()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ValueError as error:
+        print("error:", error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,137 @@
+"""The pages: built from the lessons that have run, and served while others still do.
+
+A lesson that has not run yet has its page, too, with its text and code, and a line that says so.
+"""
+
+import functools
+import http.server
+import itertools
+import json
+import shutil
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from vit.site.lessons import EXECUTED, ROOT, environment, executions, is_fresh, notebooks, read, say
+
+PAGES, MADE, BEFORE, SITE = (ROOT / path for path in ("build/pages", "build/site", "build/site-before", "site"))
+EVERY = 45.0  # seconds between two builds while lessons are executed: a build takes ten of one core
+SOON = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>One moment</title>
+<p style="font: 1.1rem/1.6 sans-serif; margin: 20vh auto; max-width: 30rem">The first lesson is being executed.
+This page turns into the site when it has run, within a minute.</p>"""
+
+
+def build(failed: dict[str, str]) -> bool:
+    """Build the site of what there is, and put it in place in one step; False, and the old one stays, if it fails.
+
+    `failed` has the lessons that were executed and did not run through, by name.
+    """
+    shutil.rmtree(PAGES, ignore_errors=True)
+    PAGES.mkdir(parents=True)
+    for notebook in notebooks():
+        if is_fresh(notebook):
+            shutil.copy(EXECUTED / notebook.name, PAGES)
+        else:
+            page = read(notebook)
+            page["metadata"]["pending"] = "failed" if notebook.stem in failed else "waiting"
+            (PAGES / notebook.name).write_text(json.dumps(page), encoding="utf-8")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(MADE)]
+    text = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    run = subprocess.run(command, cwd=ROOT, env=environment(), **text)
+    for line in (run.stdout + run.stderr).splitlines():
+        if not line.startswith("INFO"):
+            print(line, flush=True)
+    if run.returncode:
+        return False
+    shutil.rmtree(BEFORE, ignore_errors=True)
+    for attempt in itertools.count():
+        try:
+            if SITE.exists():
+                SITE.replace(BEFORE)
+            MADE.replace(SITE)
+            break
+        except PermissionError:  # Windows, while one of its files is being sent
+            if attempt == 50:
+                raise
+            time.sleep(0.1)
+    shutil.rmtree(BEFORE, ignore_errors=True)
+    return True
+
+
+def site() -> int:
+    """Execute what is stale and build the whole site, or nothing; the exit code."""
+    runs = executions()
+    for _ in runs:
+        pass
+    if runs.failed:
+        return runs.report()
+    say("building the site into site/ (ten seconds)")
+    return 0 if build({}) else 1
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Sends files of the site as they are now, and a page that waits while there are none."""
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+    def end_headers(self) -> None:
+        """Have browsers ask again: pages and figures change under the same names."""
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """The site's own page for what is not there."""
+        own = Path(self.directory) / "404.html"
+        if code != 404:
+            return super().send_error(code, message, explain)
+        content = own.read_bytes() if own.exists() else SOON.encode()
+        self.send_response(404 if own.exists() else 503)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def list_directory(self, path: str) -> None:
+        """A folder without a page is not there."""
+        self.send_error(404)
+
+
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A thread for each request, since browsers keep connections open."""
+
+    daemon_threads = True
+
+
+def serve(port: int) -> int:
+    """Show the site, as soon as there is a lesson to read, and go on executing the others; the exit code."""
+    try:
+        server = Server(("127.0.0.1", port), functools.partial(Handler, directory=str(SITE)))
+    except (OSError, OverflowError) as error:
+        say(f"Port {port} cannot be had ({error}). Try another: make serve PORT=8001")
+        return 2
+    runs = executions()
+    if runs.todo and SITE.exists():  # what it shows of these lessons is no longer true
+        shutil.rmtree(SITE)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    last, built = None, True
+    try:
+        for count, _ in enumerate(runs if runs.todo else [None], 1):
+            if last is None or count == len(runs.todo) or time.monotonic() - last > EVERY:
+                built = build(runs.failed)
+                if not SITE.exists():
+                    return 1
+                if last is None:
+                    say(f"read it at http://127.0.0.1:{port}  (Ctrl-C stops)")
+                last = time.monotonic()
+        if runs.todo and not runs.report():
+            say("all lessons have run")
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        print()
+    return 1 if runs.failed or not built else 0
