@@ -155,9 +155,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mix_prob": 0.5,
         "half_weights": True,
     },
-    # For three seeds side by side on one H100 in eight minutes; benchmarks/gpu/README.md has the sums. The shape
-    # is that of ViT-Lite-7 (Hassani et al., 2021), its patches half as wide. Batches are four times those of
-    # cifar10, so the rate is twice its rate. Chunks are large, or cutting them up would take longer than the step.
+    # For three seeds side by side on one H100 in eight minutes; benchmarks/gpu/README.md has the sums. The
+    # shape is that of ViT-Lite-7 (Hassani et al., 2021) with patches half as wide. Batches are four times
+    # those of cifar10, so the rate is twice its rate; chunks are large, so that cutting them up is quick.
     "cifar10-gpu": {
         "data": "cifar10",
         "model": "vit_mini_4",
