@@ -137,17 +137,8 @@ def cifar10(bench: Bench) -> None:
     context = mp.get_context("spawn")
     barrier, paces = context.Barrier(len(todo), timeout=180), context.Array("d", len(todo))
     # As bytes: tensors would travel in shared memory, which some machines have little of.
-    options = (
-        todo,
-        recipe,
-        not begun,
-        pickle.dumps(data),
-        bench.work,
-        bench.end,
-        bench.device,
-        barrier,
-        paces,
-    )
+    pickled = pickle.dumps(data)
+    options = (todo, recipe, not begun, pickled, bench.work, bench.end, bench.device, barrier, paces)
     running = mp.start_processes(one_seed, options, len(todo), join=False, start_method="spawn")
     try:
         while not running.join(timeout=1):

@@ -25,15 +25,17 @@ CASES = [
     for preset in MODELS
 ]
 LIBRARIES = ("ours", "timm", "torchvision", "transformers")
+ROUNDS, SECONDS = 5, 0.2  # turns of each candidate, and their length
 LESSONS_GUESS = 0.4  # lesson 12's utilisation of a GPU
 
 
 def toy() -> None:
     """Sizes for a test of the script on a CPU."""
-    measure.PATIENCE = 0
+    global ROUNDS, SECONDS
+    ROUNDS, SECONDS, measure.PATIENCE = 2, 0.01, 0
     GEMM_SIDE["cpu"] = 64
     MODELS.clear()
-    MODELS["vit_nano_4"] = 4
+    MODELS["vit_nano_4"] = 2
     CASES[:] = [("vit_nano_4", "train", False), ("vit_nano_4", "forward", False)]
 
 
@@ -51,8 +53,8 @@ def throughput(bench: Bench) -> None:
     """Training steps and forward passes in bf16, eager and compiled, and the share of the matrix rate."""
     if bench.quick:
         toy()
-    libraries = [name for name in LIBRARIES if works(name)]
-    args = argparse.Namespace(device=bench.device, libraries=libraries, rounds=5, seconds=0.2)
+    libraries = [name for name in LIBRARIES[: 2 if bench.quick else None] if works(name)]
+    args = argparse.Namespace(device=bench.device, libraries=libraries, rounds=ROUNDS, seconds=SECONDS)
     cases = bench.results("throughput").get("cases", {})
     for preset, mode, compiled in CASES:
         key, least = f"{preset}/{mode}/bf16" + "/compiled" * compiled, 60 if compiled else 10
@@ -120,7 +122,7 @@ def compare(preset: str, batch: int, device: str) -> dict[str, Any]:
     activations = activation_bytes(config, batch - batch // 2, fused=fused)
 
     a, b = (torch.randn(2 * (GEMM_SIDE[device],), device=device, dtype=torch.bfloat16) for _ in range(2))
-    times, _ = take_turns({"step": step, "gemm": lambda: a @ b}, 5, 0.2, device)
+    times, _ = take_turns({"step": step, "gemm": lambda: a @ b}, ROUNDS, SECONDS, device)
     gemm = 2 * GEMM_SIDE[device] ** 3 / summary(times["gemm"])["median"]
     # A fused kernel never stored the scores, and computes them once more.
     again = 2 * batch * count_macs(config)["attn.scores"] if fused else 0
