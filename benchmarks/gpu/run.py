@@ -102,7 +102,7 @@ def main() -> None:
         if bench.left() < LEAST:
             print(f"{part}: skipped, {max(0.0, bench.left()):.0f} s of the budget are left")
             continue
-        limit = min(PARTS[part], bench.left())
+        limit = bench.left() if args.quick else min(PARTS[part], bench.left())
         print(f"{part}: {limit:.0f} s at most")
         options = [f"--{name}={getattr(bench, name)}" for name in ("out", "work", "data")]
         options += [f"--seconds={limit - GRACE}", f"--only={part}"] + ["--quick"] * bench.quick

@@ -116,6 +116,22 @@ def collect(bench: Bench, todo: list[int]) -> None:
             print(f"cifar10: seed {seed}, epoch {last['epoch']:.0f}, {last['val_accuracy']:.2%}{tested}")
 
 
+def race(bench: Bench, todo: list[int], recipe: Recipe, data: Dataset, fit: bool) -> None:
+    """Train these seeds, each in a process, and collect what they write until all have ended."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the seeds, which save; then this ends, too
+    context = mp.get_context("spawn")
+    barrier, paces = context.Barrier(len(todo), timeout=180), context.Array("d", len(todo))
+    # As bytes: tensors would travel in shared memory, which some machines have little of.
+    pickled = pickle.dumps(data)
+    options = (todo, recipe, fit, pickled, bench.work, bench.end, bench.device, barrier, paces)
+    running = mp.start_processes(one_seed, options, len(todo), join=False, start_method="spawn")
+    try:
+        while not running.join(timeout=1):
+            collect(bench, todo)
+    finally:
+        collect(bench, todo)
+
+
 def cifar10(bench: Bench) -> None:
     """All seeds, to the end or until the time is over; then the mean of their test accuracies."""
     if not bench.data.exists():
@@ -133,18 +149,8 @@ def cifar10(bench: Bench) -> None:
     begun += [result["receipt"]["recipe"] for result in seeds.values() if "receipt" in result]
     recipe = Recipe(**begun[0]) if begun else recipe
 
-    signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the seeds, which save; then this ends, too
-    context = mp.get_context("spawn")
-    barrier, paces = context.Barrier(len(todo), timeout=180), context.Array("d", len(todo))
-    # As bytes: tensors would travel in shared memory, which some machines have little of.
-    pickled = pickle.dumps(data)
-    options = (todo, recipe, not begun, pickled, bench.work, bench.end, bench.device, barrier, paces)
-    running = mp.start_processes(one_seed, options, len(todo), join=False, start_method="spawn")
-    try:
-        while not running.join(timeout=1):
-            collect(bench, todo)
-    finally:
-        collect(bench, todo)
+    if todo:
+        race(bench, todo, recipe, data, fit=not begun)
     seeds = bench.results("cifar10").get("seeds", {})
     tests = [result["receipt"]["test_accuracy"] for result in seeds.values() if "receipt" in result]
     if len(tests) == len(SEEDS):
