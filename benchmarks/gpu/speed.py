@@ -35,7 +35,7 @@ def toy() -> None:
     ROUNDS, SECONDS, measure.PATIENCE = 2, 0.01, 0
     GEMM_SIDE["cpu"] = 64
     MODELS.clear()
-    MODELS["vit_nano_4"] = 2
+    MODELS["vit_nano_4"] = 4
     CASES[:] = [("vit_nano_4", "train", False), ("vit_nano_4", "forward", False)]
 
 
