@@ -9,13 +9,15 @@ transformers and vit-pytorch, and does it train small models on 32-pixel images 
 
 What is measured: a forward pass (eval, inference mode) and a training step (forward, cross-entropy, backward,
 fused AdamW), in fp32 and under bf16 autocast. Every library gets the same sizes, batch, images, threads and
-optimiser, random weights, no compilation, and the attention path that it takes by itself. The Markdown beside
-the JSON is written by this script. Close other programs: turns that another process disturbs are repeated, so
-a busy machine makes it long. Cases are saved one by one; a later run with --models or --modes adds to them.
+optimiser, random weights, and the attention path that it takes by itself; none is compiled, or all are, with
+--compile. The Markdown beside the JSON is written by this script. Close other programs: turns that another
+process disturbs are repeated, so a busy machine makes it long. Cases are saved one by one; a later run with
+--models or --modes adds to them.
 """
 
 import argparse
 import importlib.util
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,10 +175,11 @@ def measure_case(preset: str, mode: str, dtype: str, args: argparse.Namespace) -
 
     side = GEMM_SIDE[args.device]
     a, b = (torch.randn(side, side, generator=generator).to(args.device, DTYPES[dtype]) for _ in range(2))
-    candidates = {
-        library: make_step(build(library, config, args.device), mode, dtype, images, labels)
-        for library in args.libraries
-    }
+    models = {library: build(library, config, args.device) for library in args.libraries}
+    if args.compile:
+        torch.compiler.reset()  # or a second case would be compiled for sizes that vary
+        models = {library: torch.compile(model, dynamic=False) for library, model in models.items()}
+    candidates = {library: make_step(model, mode, dtype, images, labels) for library, model in models.items()}
     times, disturbed = take_turns(
         {**candidates, "gemm": lambda: a @ b}, args.rounds, args.seconds, args.device
     )
@@ -185,6 +188,7 @@ def measure_case(preset: str, mode: str, dtype: str, args: argparse.Namespace) -
         "preset": preset,
         "mode": mode,
         "dtype": dtype,
+        "compiled": args.compile,
         "batch": batch,
         "rounds": args.rounds,
         "date": now(),
@@ -216,32 +220,35 @@ def render(results: dict) -> str:
         "Written by `benchmarks/throughput.py` from the JSON beside it. " + describe(results),
         "",
         "Medians over rounds in which the libraries take turns; batch, images, optimiser (fused AdamW) and "
-        "threads are the same for all, random weights, no compilation, each library's own default attention. "
+        "threads are the same for all, random weights, no compilation but where a heading says so, "
+        "each library's own default attention. "
         "**Ratio** is ours over the fastest peer, the median of the rounds' ratios, and in brackets their "
         "quartiles: above 1 we are faster. **Of gemm** is our share of the rate of one large matrix product "
         "in the same dtype, measured in the same turns.",
     ]
     cases = results["cases"].values()
-    for mode, title in (("train", "Training step"), ("forward", "Forward pass")):
-        for dtype, name in (("fp32", "fp32"), ("bf16", "bf16 autocast")):
-            chosen = [c for c in cases if (c["mode"], c["dtype"]) == (mode, dtype)]
-            if not chosen:
-                continue
-            chosen.sort(key=lambda c: list(PRESETS).index(c["preset"]))
-            columns = [n for n in LIBRARIES if any(n in c["images_per_second"] for c in chosen)]
-            lines += ["", f"## {title}, {name}", ""]
-            lines.append("| model | batch | " + " | ".join(columns) + " | ratio | fastest peer | of gemm |")
-            lines.append("|---|" + "---:|" * (len(columns) + 2) + "---|---:|")
-            for c in chosen:
-                speeds = [c["images_per_second"].get(n, {}).get("median") for n in columns]
-                ratio, share = c.get("ours_to_fastest_peer"), c["share_of_gemm"].get("ours")
-                row = [f"`{c['preset']}`", str(c["batch"])]
-                row += ["–" if s is None else f"{s:.4g}" for s in speeds]
-                if ratio:
-                    row.append(f"**{ratio['median']:.2f}** ({ratio['low']:.2f}–{ratio['high']:.2f})")
-                row += [ratio["peer"]] if ratio else ["–", "–"]
-                row.append("–" if share is None else f"{share:.0%}")
-                lines.append(f"| {' | '.join(row)} |")
+    modes = {"train": "Training step", "forward": "Forward pass"}
+    dtypes = {"fp32": "fp32", "bf16": "bf16 autocast"}
+    for mode, dtype, compiled in itertools.product(modes, dtypes, (False, True)):
+        kind = (mode, dtype, compiled)
+        chosen = [c for c in cases if (c["mode"], c["dtype"], c.get("compiled", False)) == kind]
+        if not chosen:
+            continue
+        chosen.sort(key=lambda c: list(PRESETS).index(c["preset"]))
+        columns = [n for n in LIBRARIES if any(n in c["images_per_second"] for c in chosen)]
+        lines += ["", f"## {modes[mode]}, {dtypes[dtype]}{', compiled' if compiled else ''}", ""]
+        lines.append("| model | batch | " + " | ".join(columns) + " | ratio | fastest peer | of gemm |")
+        lines.append("|---|" + "---:|" * (len(columns) + 2) + "---|---:|")
+        for c in chosen:
+            speeds = [c["images_per_second"].get(n, {}).get("median") for n in columns]
+            ratio, share = c.get("ours_to_fastest_peer"), c["share_of_gemm"].get("ours")
+            row = [f"`{c['preset']}`", str(c["batch"])]
+            row += ["–" if s is None else f"{s:.4g}" for s in speeds]
+            if ratio:
+                row.append(f"**{ratio['median']:.2f}** ({ratio['low']:.2f}–{ratio['high']:.2f})")
+            row += [ratio["peer"]] if ratio else ["–", "–"]
+            row.append("–" if share is None else f"{share:.0%}")
+            lines.append(f"| {' | '.join(row)} |")
     gemm = {
         d: [c["gemm_gflops"]["median"] for c in cases if c["dtype"] == d]
         for d in DTYPES
@@ -278,6 +285,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     parser.add_argument("--batch", type=int, help="images in a batch (default: by model)")
+    parser.add_argument("--compile", action="store_true", help="compile every model: minutes more")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     args = parser.parse_args()
     check_arguments(parser, args)
@@ -298,7 +306,7 @@ def main() -> None:
         for mode in args.modes:
             for dtype in args.dtypes:
                 case = measure_case(preset, mode, dtype, args)
-                results["cases"][f"{preset}/{mode}/{dtype}"] = case
+                results["cases"][f"{preset}/{mode}/{dtype}" + "/compiled" * args.compile] = case
                 save_results(args.out, results, render(results))
                 speeds = {n: round(s["median"], 1) for n, s in case["images_per_second"].items()}
                 print(preset, mode, dtype, speeds, case.get("ours_to_fastest_peer"), flush=True)

@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
@@ -21,6 +20,9 @@ SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"  # both keep their order without col
 
 def use_style() -> None:
     """Set the house style: sharp figures, quiet axes, colours for every reader. Call once per notebook."""
+    # Only notebooks need it: a machine that trains draws its curves without.
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
     set_matplotlib_formats("retina")
     plt.rcParams.update(
         {
