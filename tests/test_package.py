@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,14 @@ def test_everything_promised_is_there(name):
     module = importlib.import_module(name)
     assert module.__all__
     assert not [promised for promised in module.__all__ if not hasattr(module, promised)]
+
+
+def test_an_installed_package_has_all_of_it():
+    about = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert set(about["packages"]) == {name_of(path) for path in MODULES if path.stem == "__init__"}
+    data = {path for pattern in about["package-data"]["vit"] for path in ROOT.glob(pattern) if path.is_file()}
+    others = {path for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert data == others
 
 
 def test_results_are_read_by_name():

@@ -7,6 +7,7 @@ complains.
 import json
 import os
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 LESSONS = [page for page in PAGES if page.startswith("lessons/")]
 LIMIT = 150_000  # bytes of HTML of a lesson, figures not counted
+MEMORY = 2.0  # GB that executing a lesson may take
 
 # What a browser fetches by itself; a plain <a href> may go anywhere.
 LOADED_LINKS = {"stylesheet", "preload", "icon", "modulepreload", "manifest", "shortcut"}
@@ -179,7 +181,11 @@ def test_lesson(page, record_property):
 
     soup = parse(page)
     assert soup.select_one(".lesson-strip"), "no strip under the title"
-    assert re.search(r"\d{4}-\d\d-\d\d.*torch \d", soup.select_one(".lesson-run").get_text())
+    ran = soup.select_one(".lesson-run").get_text()
+    assert re.search(r"\d{4}-\d\d-\d\d.*torch \d", ran)
+    if sys.platform != "win32":  # which does not count
+        (memory,) = re.findall(r"at most ([\d.]+) GB", ran)
+        assert float(memory) < MEMORY, "class servers give no more"
     for image in soup.select("article img"):
         assert image.get("width"), f"no width: {image}"
         assert image.get("height"), f"no height: {image}"

@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import safetensors
 import skimage.data
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -49,6 +51,24 @@ def test_the_papers_agree(name):
     assert receipt["test_accuracy"] == evaluation["accuracy"] == info["test_accuracy"]
     assert sum(row[k] for k, row in enumerate(evaluation["confusion"])) == evaluation["correct"]
     assert receipt["recipe"] == info["recipe"]
+
+
+@models
+def test_the_file_names_its_licence_and_that_of_its_data(name):
+    info = load_classifier(name).info
+    assert info["license"].startswith("MIT")
+    assert info["data_license"]
+
+
+def test_the_licences_are_there_and_agree():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert about["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert "Attribution 4.0 International" in (ROOT / "LICENSE-text").read_text()
+    assert set(citation["license"]) == {"MIT", "CC-BY-4.0"}
+    assert citation["version"] == about["version"]
+    assert citation["title"] in (ROOT / "docs" / "licence.md").read_text()
 
 
 def test_the_earlier_run_differs_in_augmentation_and_length_alone():
