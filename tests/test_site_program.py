@@ -253,6 +253,7 @@ def pair(tmp_path):
     """A project with one lesson in step, and its two files."""
     project(tmp_path)
     py = tmp_path / "notebooks" / "one.py"
+    py.parent.mkdir()
     py.write_text("# %% [markdown]\n# # Title\n\n# %%\nx = 1\n")
     assert site(tmp_path, "sync").returncode == 0
     assert site(tmp_path, "pairs").returncode == 0

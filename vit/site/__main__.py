@@ -1,6 +1,7 @@
 """`python -m vit.site COMMAND`: what the Makefile calls, and what there is without make."""
 
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -50,6 +51,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # A shell starts what it puts into the background deaf to Ctrl-C; and SIGTERM shall end the children, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main())
     except ValueError as error:

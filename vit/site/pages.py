@@ -7,8 +7,8 @@ import functools
 import http.server
 import itertools
 import json
+import os
 import shutil
-import socketserver
 import subprocess
 import sys
 import threading
@@ -101,10 +101,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_error(404)
 
 
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """A thread for each request, since browsers keep connections open."""
+class Server(http.server.ThreadingHTTPServer):
+    """One that does not share its port, which Windows would let it."""
 
-    daemon_threads = True
+    allow_reuse_address = os.name == "posix"
 
 
 def serve(port: int) -> int:
@@ -134,4 +134,4 @@ def serve(port: int) -> int:
             time.sleep(1)
     except KeyboardInterrupt:
         print()
-    return 1 if runs.failed or not built else 0
+    return runs.report() or (0 if built else 1)

@@ -16,6 +16,7 @@ from typing import Any
 import jupytext
 import jupytext.cli
 import nbformat
+import yaml
 from nbformat import NotebookNode
 
 from vit.site.lessons import NOTEBOOKS, ROOT, say
@@ -25,8 +26,7 @@ DROPPED = ROOT / "build" / "dropped"  # the other version, where `keep` decided
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
-# Of the .py's header: neither the kernel's name nor jupytext's own mark says anything of the lesson.
-HEADER = re.compile(r"^#   kernelspec:\n(#     .*\n)*|^#     formats: .*\n", re.MULTILINE)
+HEADER = re.compile(r"\A# ---\n((?:#.*\n)*?)# ---\n")  # YAML in comments
 
 
 def load(path: Path, text: str | None = None) -> NotebookNode:
@@ -49,10 +49,15 @@ def content(path: Path, text: str | None = None) -> str:
         text: what the file holds, if not what is on disk.
     """
     if path.suffix == ".ipynb":
-        text = jupytext.writes(load(path, text), fmt="py:percent")
-    elif text is None:
-        text = path.read_text(encoding="utf-8")
-    return hashlib.sha256(HEADER.sub("", text).strip().encode()).hexdigest()
+        notebook = load(path, text)
+        lesson, text = notebook.metadata.get("lesson"), jupytext.writes(notebook, fmt="py:percent")
+    else:
+        text = path.read_text(encoding="utf-8") if text is None else text
+        header = HEADER.match(text)
+        about = yaml.safe_load(re.sub("^# ?", "", header[1], flags=re.MULTILINE)) if header else {}
+        lesson = about.get("jupyter", {}).get("lesson")
+    said = json.dumps([lesson, HEADER.sub("", text).strip()], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def pairs() -> list[tuple[Path, Path]]:
