@@ -552,13 +552,13 @@ def keeping(model):
     total.append(sum(s.nbytes() for address, s in storages.items() if address not in own))
 
 
-def gradient(parts, bf16=False):
+def gradient(parts):
     """The gradient of the batch, and the bytes kept at one time."""
     model.zero_grad()
     for some, y in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        with keeping(model) as total, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with keeping(model) as total:
             logits = model(some.clone())  # or the view would keep the pixels of the whole batch
-        (F.cross_entropy(logits.float(), y) / parts).backward()
+        (F.cross_entropy(logits, y) / parts).backward()
     return [p.grad.clone() for p in model.parameters()], total[0]
 
 
@@ -991,11 +991,19 @@ moments = [t for state in optimizer.state.values() for key, t in state.items() i
 print(f"Adam's moments: {sum(t.nbytes for t in moments):,} bytes; the plan says {8 * count:,}")
 assert sum(t.nbytes for t in moments) == 8 * count
 
-small = [gradient(parts, bf16=True)[1] for parts in (4, 8)]  # 32 images, and 16
+
+def kept_in_bf16(size):
+    """The bytes kept of a forward pass of so many images."""
+    with keeping(model) as total, torch.autocast("cpu", torch.bfloat16):
+        model(images[:size].clone())
+    return total[0]
+
+
+difference = kept_in_bf16(32) - kept_in_bf16(16)
 explicit = bool(prefers_explicit(torch.empty(1, 4, 65, 32, dtype=torch.bfloat16)))
 formula = activation_bytes(config, 16, fused=not explicit, bf16=True)
-print(f"activations of 16 images in bf16: {small[0] - small[1]:,} bytes; the plan says {formula:,}")  # (1)!
-assert small[0] - small[1] == formula
+print(f"activations of 16 images in bf16: {difference:,} bytes; the plan says {formula:,}")  # (1)!
+assert difference == formula
 
 # %% [markdown]
 # 1. The difference of two batches, because the bf16 copies of the weights are kept as well, and do not depend on the
