@@ -32,7 +32,6 @@
 
 # %%
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
-import copy
 import inspect
 import math
 import re
@@ -427,13 +426,14 @@ for method in ("embed", "forward_features", "forward_head", "forward"):
 # Two classes, written apart, with parameters of the same names. If they are the same model, then one can load the
 # weights of the other, and on the cat both must say the same. Class token and positions of `mine` are zero so far,
 # and a zero in the wrong place is not noticed. So the weights travel from `ours`, whose positions are random, to
-# `mine`, and before that the class token becomes random, too.
+# `mine`, and before that the class token becomes random, too. (`assign` hands over the tensors themselves and copies
+# nothing, so from here on the two models share one set of weights. It saves memory.)
 
 # %%
 torch.manual_seed(0)
 ours = create_model("vit_b_16").eval()
 nn.init.normal_(ours.cls_token)
-print(mine.load_state_dict(ours.state_dict()))
+print(mine.load_state_dict(ours.state_dict(), assign=True))
 with torch.no_grad():
     a, b = mine(batch), ours(batch)
 assert_close(a, b, rtol=1e-4, atol=1e-4)
@@ -845,7 +845,8 @@ assert_close(a, b, rtol=1e-4, atol=1e-4)
 # 1. On import one of timm's dependencies remarks that there are no notebook widgets on this machine.
 
 # %% [markdown]
-# torchvision has the same model under other names. A dozen replacements translate them.
+# torchvision has the same model under other names. A dozen replacements translate them. It builds no Tiny by name, so
+# we give its class the sizes.
 #
 # One caution. torchvision starts its head at zero, as the paper does. Its logits are then all zero whatever the
 # encoder does, and a comparison of logits could not fail. A check that cannot fail checks nothing. So we give the
@@ -874,7 +875,8 @@ def translate(key):
     return key
 
 
-vision = torchvision.models.vit_b_16(weights=None).eval()
+sizes = {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
+vision = torchvision.models.VisionTransformer(image_size=224, patch_size=16, **sizes).eval()
 with torch.no_grad():
     print("untouched, its logits are all zero:", bool((vision(batch) == 0).all()))
     for name, parameter in vision.named_parameters():
@@ -882,7 +884,7 @@ with torch.no_grad():
             nn.init.normal_(parameter, std=0.02)
 
 # %%
-copied = create_model("vit_b_16").eval()
+copied = create_model("vit_ti_16").eval()
 state = {translate(key): value for key, value in vision.state_dict().items()}
 print(copied.load_state_dict(state))
 with torch.no_grad():
@@ -1087,16 +1089,16 @@ print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {ro
 # > **Common mistake.** Forgetting the final norm. The blocks are there, the head is there, the shapes fit.
 
 # %%
-forgetful = copy.deepcopy(mine)
-forgetful.norm = nn.Identity()
 with torch.no_grad():
-    good, bad = mine(batch)[0], forgetful(batch)[0]
+    good, state = mine(batch)[0], mine.state_dict()
+    mine.norm = nn.Identity()  # forgotten
+    bad = mine(batch)[0]
 print("same logits:", torch.allclose(good, bad, atol=1e-3))
 print("same first class:", bool(good.argmax() == bad.argmax()))
 print(f"spread of the logits: {good.std():.2f} with the norm, {bad.std():.2f} without")
 assert not torch.allclose(good, bad, atol=1e-3)
 try:
-    forgetful.load_state_dict(mine.state_dict())
+    mine.load_state_dict(state)
 except RuntimeError as error:
     print("load_state_dict says:", " ".join(str(error).split()))
 
@@ -1170,9 +1172,10 @@ with torch.no_grad():
 # > **Common mistake.** `nn.Sequential(*[block] * 12)`. That is one block, twelve times.
 
 # %%
-block = Block(768, 12, 3072)
-shared = nn.Sequential(*[block] * 12)
-separate = nn.Sequential(*[Block(768, 12, 3072) for _ in range(12)])
+with torch.device("meta"):  # we only count
+    block = Block(768, 12, 3072)
+    shared = nn.Sequential(*[block] * 12)
+    separate = nn.Sequential(*[Block(768, 12, 3072) for _ in range(12)])
 for name, stack in (("shared", shared), ("separate", separate)):
     count = sum(p.numel() for p in stack.parameters())
     print(f"{name:9} {count:12,} parameters, {len(stack.state_dict())} keys")

@@ -85,7 +85,7 @@ work = Path(temporary.name)
 # turn, colours, texture and clutter are random and do not depend on the class. Only the outline tells.
 
 # %% alt="Three rows of ten small pictures, one column for each class from circle to arrow. Two rows show the shapes, light on darker textured grounds with lines and dots behind them. The third row shows in white what the shape covers in the second."
-data = load_data("shapes", img_size=32, train_size=12_000)
+data = load_data("shapes", img_size=32, train_size=4_000)
 images, labels, masks = draw(torch.arange(20), 32)  # (20, 3, 32, 32), (20,), (20, 32, 32)
 figure, axes = plt.subplots(3, 10, figsize=(WIDTH, 2.3))
 for k, name in enumerate(data.classes):
@@ -299,7 +299,7 @@ assert abs(F.cross_entropy(target.log(), y, label_smoothing=eps) - least) < 1e-5
 # %% [markdown] anchor="one-batch"
 # ## Learn one batch by heart
 #
-# Here is the cheapest test of a training program. Take one batch, 64 pictures, and train on nothing else. The
+# Here is the cheapest test of a training program. Take one batch, here 32 pictures, and train on nothing else. The
 # model has thousands of weights for each of them and can learn the labels by heart, so the loss must go to zero in
 # seconds. If it does not, the program is broken, and there is no need to wait for the long run to tell you.
 #
@@ -310,29 +310,29 @@ assert abs(F.cross_entropy(target.log(), y, label_smoothing=eps) - least) < 1e-5
 # %%
 def learn_by_heart(labels, zero_grad=True, steps=60):
     torch.manual_seed(0)
-    model = create_model("vit_nano_4", depth=2)
+    model = create_model("vit_nano_4", depth=2, embed_dim=96)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     curve = []
     for _ in range(steps):
-        loss = F.cross_entropy(model(x), labels)
+        loss = F.cross_entropy(model(x[:32]), labels)
         if zero_grad:
             optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         curve.append(loss.item())
     with torch.no_grad():
-        hits = (model(x).argmax(1) == labels).sum().item()
+        hits = (model(x[:32]).argmax(1) == labels).sum().item()
     return curve, hits
 
 
-shuffled = y[torch.randperm(64, generator=torch.Generator().manual_seed(0))]
+shuffled = y[torch.randperm(32, generator=torch.Generator().manual_seed(0))]
 heart = {
-    "correct": learn_by_heart(y),
-    "without zero_grad": learn_by_heart(y, zero_grad=False),
+    "correct": learn_by_heart(y[:32]),
+    "without zero_grad": learn_by_heart(y[:32], zero_grad=False),
     "labels shuffled": learn_by_heart(shuffled),
 }
 for name, (curve, hits) in heart.items():
-    print(f"{name:18} loss below 0.1: {curve[-1] < 0.1!s:5}  all 64 right: {hits == 64}")
+    print(f"{name:18} loss below 0.1: {curve[-1] < 0.1!s:5}  all 32 right: {hits == 32}")
 assert heart["correct"][0][-1] < 0.1
 assert heart["without zero_grad"][0][-1] > 1
 assert heart["labels shuffled"][0][-1] < 0.1
@@ -558,12 +558,27 @@ print(inspect.getsource(Trainer.train_step))
 # %% [markdown] anchor="live"
 # ## Train it
 #
-# No more preparation. We train `vit_nano_4` on the drawn pictures, with the recipe called `shapes`, while this page
-# is being made. `train` does what `vit train` does on the command line: it makes a folder for the run, keeps the
-# weights that did best on the validation pictures, and looks at the test pictures when it has finished.
+# No more preparation. We train on drawn pictures, while this page is being made. So that it takes seconds, we keep four
+# of the ten classes, shrink the pictures to 24 pixels, and take a model of 64 components and three blocks. Chance is
+# now 25 %. `train` does what `vit train` does on the command line: it makes a folder for the run, keeps the weights that
+# did best on the validation pictures, and looks at the test pictures when it has finished.
 
 
 # %%
+FOUR = ("ring", "bar", "star", "heart")
+drawn = load_data("shapes", img_size=24, train_size=6000)
+keep = torch.tensor([drawn.classes.index(name) for name in FOUR])
+
+
+def only(images, count):
+    """The first so many pictures of the four classes."""
+    which = torch.isin(images.labels, keep).nonzero()[:count, 0]
+    return MemoryImages(images.images[which], torch.searchsorted(keep, images.labels[which]))
+
+
+four = Dataset("four shapes", FOUR, only(drawn.train, 2400), only(drawn.val, 250), only(drawn.test, 250))
+
+
 def special(recipe):
     """Where a recipe differs from the defaults."""
     default = asdict(Recipe())
@@ -576,43 +591,53 @@ def read_rows(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-recipe = get_recipe("shapes", train_size=len(data.train))
+sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pool": "mean", "pos_embed": "sincos2d"}
+plain = {"flip": False, "pad": 0.0, "bf16": False}
+recipe = Recipe(img_size=24, epochs=6, batch_size=20, lr=2e-3, model_options=sizes, **plain)
 live = work / "live"
-receipt = train(recipe, live, data=data, quiet=True)
-rows = read_rows(live)
+receipt = train(recipe, live, data=four, quiet=True)
+live_rows = read_rows(live)
 print(special(recipe))
 print("epoch    lr       training loss, accuracy   validation loss, accuracy")
-for r in rows:
-    line = f"{r['epoch']:3.0f}   {r['lr']:.6f} {r['train_loss']:12.3f} {r['train_accuracy']:10.1%}"
-    print(line + f" {r['val_loss']:15.3f} {r['val_accuracy']:10.1%}")
-assert rows[-1]["val_accuracy"] > 0.6
+for r in live_rows:
+    line = f"{r['epoch']:3.0f}   {r['lr']:.6f} {r['train_loss']:12.2f} {r['train_accuracy']:10.0%}"
+    print(line + f" {r['val_loss']:15.2f} {r['val_accuracy']:10.0%}")
+assert live_rows[-1]["val_accuracy"] > 0.6
 
 # %% [markdown]
-# It sees. How does that compare with the full run, which is in the package, and had more pictures? To be fair we draw
-# both over the number of pictures looked at, and begin both at chance.
+# It sees. Beside it we draw a run of the larger kind, which made the model `shapes` in the package: all ten classes, at 32
+# pixels, with `vit_nano_4` and eight times as many pictures. It took minutes and not seconds, so we read its receipt.
 
 # %%
 full = SHIPPED["shapes"]
 full_receipt = json.loads((full / "receipt.json").read_text())
 for name, one in (("live", receipt), ("full", full_receipt)):
-    chosen = f"validation {one['best']['val_accuracy']:.1%} (epoch {one['best']['epoch']})"
-    print(f"{name}: {one['images']['train']:6,} pictures, {chosen}, test {one['test_accuracy']:.1%}")
+    chosen = f"validation {one['best']['val_accuracy']:.0%} (epoch {one['best']['epoch']})"
+    print(f"{name}: {one['images']['train']:6,} pictures, {chosen}, test {one['test_accuracy']:.0%}")
+print(
+    f"the full run took {full_receipt['wall_seconds']:.0f} s on {full_receipt['hardware']['threads']} threads"
+)
 print(textwrap.fill("a receipt has: " + ", ".join(full_receipt), 100))
+assert full_receipt["images"]["train"] > 8 * receipt["images"]["train"]
 assert full_receipt["best"]["val_accuracy"] > 0.95
 
-# %% alt="Two panels over the thousands of pictures seen, loss on the left and accuracy on the right, for the live run and the full run. All curves start at chance; the training curves change little at first, and all improve quickly then; the full run goes on further and ends better."
-figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
-for folder, one, color, name in ((full, full_receipt, FAINT, "full run"), (live, receipt, CYCLE[0], "live")):
-    history = read_rows(folder)
+# %% alt="Four panels: loss above and accuracy below, over the thousands of pictures seen, the live run on the left and the full run on the right. All curves start at chance, dashed. In the live run nothing changes in the first epoch; then training and validation improve quickly and together, and validation falls behind a little at the end. In the full run validation is ahead of training at first, and both end close to perfect."
+runs = {"live": (live_rows, receipt), "full": (read_rows(full), full_receipt)}
+figure, axes = plt.subplots(2, 2, figsize=(WIDTH * 0.9, 3.6), sharex="col", sharey="row")
+for (name, (history, one)), (above, below) in zip(runs.items(), axes.T, strict=True):
+    K = len(one["classes"])
     seen = [0] + [r["step"] * one["recipe"]["batch_size"] / 1000 for r in history]
-    for part, style in (("train", "--"), ("val", "-")):
-        label = f"{name}, {'training' if part == 'train' else 'validation'}"
-        marks = {"color": color, "linestyle": style, "marker": ".", "label": label}
-        left.plot(seen, [math.log(10)] + [r[f"{part}_loss"] for r in history], **marks)
-        right.plot(seen, [10] + [100 * r[f"{part}_accuracy"] for r in history], **marks)
-left.set(xlabel="pictures seen, thousands", ylabel="loss", ylim=(0, None))
-right.set(xlabel="pictures seen, thousands", ylabel="accuracy, %", ylim=(0, 100))
-right.legend(loc="lower right", fontsize=7.5)
+    for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
+        marks = {"color": color, "marker": ".", "label": "training" if part == "train" else "validation"}
+        above.plot(seen, [math.log(K)] + [r[f"{part}_loss"] for r in history], **marks)
+        below.plot(seen, [100 / K] + [100 * r[f"{part}_accuracy"] for r in history], **marks)
+    for ax, chance in ((above, math.log(K)), (below, 100 / K)):
+        ax.axhline(chance, color=INK, linewidth=0.8, linestyle="--")
+    above.set_title(f"{name}: {K} classes")
+    below.set(xlabel="pictures seen, thousands")
+axes[0, 0].set(ylabel="loss", ylim=(0, None))
+axes[1, 0].set(ylabel="accuracy, %", ylim=(0, 102))
+axes[0, 1].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
@@ -620,8 +645,8 @@ plt.show()
 # an epoch, in which the model was getting better; the validation numbers are measured at its end. Only when the model
 # hardly changes any more can the two be compared.
 #
-# The live run ends lower than the full one. It had fewer different pictures, and fewer steps until the learning rate
-# was used up. We changed both at once, so it does not tell us which of them matters more.
+# The live run ends lower than the full one. It had fewer pictures, smaller ones, a smaller model, and fewer steps until
+# the learning rate was used up. We changed all of these at once, so it does not tell us which of them matters more.
 #
 # The table also shows a slow start. In the first epoch almost nothing happens, and a less patient person would have
 # stopped. A loss that does not move yet and a loss that never will look alike. That is why one learns a batch by heart
@@ -630,63 +655,46 @@ plt.show()
 # %% [markdown] anchor="reading"
 # ## Reading curves
 #
-# A run that works is easy to read. What do the others look like? We make five, one good and four bad, with a model of
-# 64 components and three blocks. So that each takes a few seconds, we keep four of the ten classes and shrink the
-# pictures to 24 pixels. Chance is now 25 %.
+# A run that works is easy to read. What do the others look like? Here are four that went wrong, with the model of the
+# live run and its pictures, or 200 of them. To watch them would teach nothing, so they were trained beforehand, by
+# `benchmarks/curves.py`, and their curves come with the package. Their recipes are there as well. So we can repeat the
+# beginning of one, with 200 pictures, and see whether it is the same here.
 
 # %%
-keep = torch.tensor([data.classes.index(name) for name in ("ring", "bar", "star", "heart")])
-drawn = load_data("shapes", img_size=24, train_size=6000)
-
-
-def only(images, count):
-    """The first so many pictures of the four classes."""
-    which = torch.isin(images.labels, keep).nonzero()[:count, 0]
-    return MemoryImages(images.images[which], torch.searchsorted(keep, images.labels[which]))
-
-
-four, val4 = only(drawn.train, 2400), only(drawn.val, 250)
-
-
-def curves(images, epochs, lr=2e-3, **options):
-    sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pool": "mean", "pos_embed": "sincos2d", **options}
-    plain = {"flip": False, "pad": 0.0, "bf16": False}
-    recipe = Recipe(img_size=24, epochs=epochs, batch_size=20, lr=lr, model_options=sizes, **plain)
-    trainer = Trainer(recipe, Dataset("four", ("ring", "bar", "star", "heart"), images, val4, None))
-    rows = []
-    while trainer.step < trainer.total:
+stored = measured("curves")
+bad = stored["cases"]
+little = Dataset("little", FOUR, only(drawn.train, 200), four.val, None)
+trainer = Trainer(Recipe(**bad["200 pictures"]["recipe"]), little)
+for epoch in range(3):
+    for _ in range(trainer.per_epoch):
         trainer.train_step()
-        if trainer.step % trainer.per_epoch == 0:
-            rows.append(trainer.end_epoch()[0])
-    return rows
-
-
-little = only(drawn.train, 200)
-order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
-cases = {
-    "2,400 pictures": curves(four, epochs=6),
-    "200 pictures": curves(little, epochs=40),
-    "shuffled labels": curves(MemoryImages(little.images, little.labels[order]), epochs=40),
-    "small model": curves(four, epochs=10, embed_dim=32, depth=1, num_heads=2),
-    "high rate": curves(four, epochs=3, lr=0.02),
+    now, then = trainer.end_epoch()[0]["train_loss"], bad["200 pictures"]["train_loss"][epoch]
+    print(
+        f"epoch {epoch + 1} of {trainer.recipe.epochs}: training loss {now:.2f} here, {then:.2f} in the file"
+    )
+    assert abs(now - then) < 0.02
+print(f"measured on {stored['machine']['device']}, {stored['machine']['threads']} thread(s):")
+print("after the last epoch   training accuracy   validation accuracy   CPU seconds")
+for name, case in bad.items():
+    shown = f"{case['train_accuracy'][-1]:17.0%} {case['val_accuracy'][-1]:21.0%} {case['cpu_seconds']:13.0f}"
+    print(f"{name:22} {shown}")
+last = {
+    name: {key: case[key][-1] for key in ("train_accuracy", "val_accuracy")} for name, case in bad.items()
 }
-print("after the last epoch   training accuracy   validation accuracy")
-for name, history in cases.items():
-    print(f"{name:22} {history[-1]['train_accuracy']:17.0%} {history[-1]['val_accuracy']:21.0%}")
-last = {name: history[-1] for name, history in cases.items()}
-assert last["2,400 pictures"]["val_accuracy"] > last["200 pictures"]["val_accuracy"] + 0.15
+assert live_rows[-1]["val_accuracy"] > last["200 pictures"]["val_accuracy"] + 0.15
 assert last["200 pictures"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["val_accuracy"] < 0.36
 
-# %% alt="Five columns of curves, loss above and accuracy below. 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance."
+# %% alt="Five columns of curves, loss above and accuracy below. Live, 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance."
+curves = {"live, 2,400": {key: [row[key] for row in live_rows] for key in live_rows[0]}, **bad}
 figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 3.3), sharey="row", sharex="col")
-for (name, history), (above, below) in zip(cases.items(), axes.T, strict=True):
-    epochs = [row["epoch"] for row in history]
+for (name, case), (above, below) in zip(curves.items(), axes.T, strict=True):
+    epochs = range(1, len(case["train_loss"]) + 1)
     for part, color in (("train", CYCLE[0]), ("val", ACCENT)):
         label = "training" if part == "train" else "validation"
-        above.plot(epochs, [row[f"{part}_loss"] for row in history], color=color, label=label)
-        below.plot(epochs, [100 * row[f"{part}_accuracy"] for row in history], color=color)
+        above.plot(epochs, case[f"{part}_loss"], color=color, label=label)
+        below.plot(epochs, [100 * value for value in case[f"{part}_accuracy"]], color=color)
     above.set_title(name, fontsize=9)
     above.axhline(math.log(4), color=INK, linewidth=0.8, linestyle="--")
     below.axhline(25, color=INK, linewidth=0.8, linestyle="--")
@@ -697,8 +705,8 @@ axes[0, 0].legend(loc="upper left", fontsize=7.5)
 plt.show()
 
 # %% [markdown]
-# Dashed lines are even odds. *2,400 pictures* is what one hopes for: both curves improve, and validation a little
-# less.
+# Dashed lines are even odds. The *live* run, with 2,400 pictures, is what one hopes for: both curves improve, and
+# validation a little less.
 #
 # *200 pictures* is **overfitting**. Training becomes nearly perfect, and for validation the loss turns round and rises, higher
 # than it began. The accuracy hardly falls meanwhile. So the model is not wrong more often. It is wrong with more and
@@ -989,8 +997,8 @@ for name, history in (("thick", rows), ("thin", earlier)):
 #
 # A run of hours will be interrupted: by a battery, an update, or you. Nothing should be lost, and the result should
 # not depend on it. So we start a short run in a process of its own, wait for its first epoch, and kill it with
-# SIGTERM, the signal that a computer sends when it shuts down. The recipe uses everything that is random: order,
-# RandAugment, MixUp, stochastic depth.
+# SIGTERM, the signal that a computer sends when it shuts down. (Windows has no such signal: there `terminate` ends a
+# process without asking.) The recipe uses everything that is random: order, RandAugment, MixUp, stochastic depth.
 
 # %%
 settings = ["train_size=600", "epochs=8", "batch_size=50", "rand_ops=1", "mixup=0.5", "ema=0.9", "bf16=false"]
@@ -1002,15 +1010,17 @@ command += [word for setting in settings for word in ("--set", setting)]
 with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
     while not (killed / "metrics.csv").exists() and process.poll() is None:  # written after the first epoch
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-step = read_checkpoint(killed / LAST)["trainer"]["step"]
+    process.terminate()  # SIGTERM
+step, asked = read_checkpoint(killed / LAST)["trainer"]["step"], os.name != "nt"
 print("stopped by the signal:", process.returncode == 128 + signal.SIGTERM)
 print("in the folder:", ", ".join(sorted(path.name for path in killed.iterdir())))
-assert process.returncode in (0, 128 + signal.SIGTERM)
-assert 0 < step <= 8 * 12
+assert process.returncode in (0, 128 + signal.SIGTERM) or not asked
+assert step > 0 or not asked
+assert step <= 8 * 12
 
 # %% [markdown]
 # The process has finished the step that it was in, saved, and left. There is no receipt, because nothing is finished.
+# (On Windows it could not save; what is in the folder is the checkpoint before.)
 # Now we go on from the folder. On the command line that is `vit train --resume FOLDER`. And we run the same recipe
 # a second time, without any interruption. How close will the two be?
 
@@ -1110,9 +1120,9 @@ assert not moves_along(features(vit), 4, 1)
 
 # %%
 classifier = load_classifier(live)
-unchanged = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-right = evaluate(classifier.model, data.val, classifier.preprocessing)["accuracy"]
-wrong = evaluate(classifier.model, data.val, unchanged)["accuracy"]
+unchanged = Preprocessing(24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+right = evaluate(classifier.model, four.val, classifier.preprocessing)["accuracy"]
+wrong = evaluate(classifier.model, four.val, unchanged)["accuracy"]
 print(f"normalised {right:.1%}, not normalised {wrong:.1%}")
 assert wrong < right - 0.1
 

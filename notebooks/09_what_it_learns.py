@@ -641,21 +641,30 @@ plt.show()
 tl, th, td = toy.config.depth, toy.config.num_heads, toy.config.embed_dim
 
 
-def accuracy(which):
-    return (which(x_shapes).argmax(1) == truth).float().mean().item()
+def finish(which, x, b):
+    """The answers, given the tokens that enter block b: what comes before it has not changed."""
+    for block in which.blocks[b:]:
+        x = block(x)
+    return which.forward_head(which.norm(x)).argmax(1)
 
 
-base, change = accuracy(toy), torch.zeros(tl, th + 1)
+def accuracy(which, x, b):
+    return (finish(which, x, b) == truth).float().mean().item()
+
+
+x = toy.embed(x_shapes)
+base, change = accuracy(toy, x, 0), torch.zeros(tl, th + 1)
 for b in range(tl):
     for head in range(th):
         with ablate_head(toy, b, head):
-            change[b, head] = accuracy(toy) - base
+            change[b, head] = accuracy(toy, x, b) - base
     even = copy.deepcopy(toy)
     even.blocks[b].attn.qkv.weight[:td] = 0  # the queries
     even.blocks[b].attn.qkv.bias[:td] = 0
     assert even.attention_maps(x_shapes[:1])[b].std() < 1e-6
-    change[b, th] = accuracy(even) - base
-assert accuracy(toy) == base  # the model is what it was
+    change[b, th] = accuracy(even, x, b) - base
+    x = toy.blocks[b](x)
+assert accuracy(toy, toy.embed(x_shapes), 0) == base  # the model is what it was
 
 figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 0.33 * tl + 0.9))
 limit = 100 * change.abs().max().item()
@@ -676,12 +685,13 @@ assert change[:, th].min() < change[:, :th].min() - 0.05
 # where we have no labels: how many of its answers on the 128 cuts stay, when one block's attention is made uniform?
 
 # %%
-answer, kept = model(many).argmax(1), []
+answer, kept, x = model(many).argmax(1), [], model.embed(many)
 for b in range(L):
     even = copy.deepcopy(model)
     even.blocks[b].attn.qkv.weight[: model.config.embed_dim] = 0
     even.blocks[b].attn.qkv.bias[: model.config.embed_dim] = 0
-    kept.append((even(many).argmax(1) == answer).float().mean().item())
+    kept.append((finish(even, x, b) == answer).float().mean().item())
+    x = model.blocks[b](x)
 print("answers that stay:", " ".join(f"{value:.0%}" for value in kept))
 assert kept[-1] > 0.5
 
@@ -715,7 +725,9 @@ for name, which in (("random", toy_twin), ("shuffled", shuffle(toy)), ("trained"
     heat[f"{name}: last block"] = patch_map(each[-1].mean(1), tg, tp)
     heat[f"{name}: rollout"] = patch_map(rollout(each, num_prefix_tokens=tp), tg, tp)
     heat[f"{name}: rollout, max"] = patch_map(rollout(each, "max", num_prefix_tokens=tp), tg, tp)
-    heat[f"{name}: gradient"] = patch_map(gradient_rollout(which, x_shapes, truth), tg, tp)
+    parts = zip(x_shapes.split(50), truth.split(50), strict=True)  # or autograd keeps it all at once
+    gradient = torch.cat([gradient_rollout(which, *part) for part in parts])
+    heat[f"{name}: gradient"] = patch_map(gradient, tg, tp)
 
 i = 7  # by hand, for one picture
 hottest = heat["trained: gradient"][i].flatten().argmax()
@@ -760,7 +772,7 @@ assert means["contrast"] > means["trained: rollout"]
 # patches back. We cover with the mean colour.
 
 # %%
-few = 100
+few = 60
 generator = torch.Generator().manual_seed(0)
 orders = {
     "random order": torch.rand(few, *tg, generator=generator),

@@ -12,6 +12,7 @@
 #     language: python
 #     name: python3
 #   lesson:
+#     alone: true
 #     number: 12
 #     prerequisites: Lessons 5 and 6; what a process is
 # ---
@@ -551,13 +552,13 @@ def keeping(model):
     total.append(sum(s.nbytes() for address, s in storages.items() if address not in own))
 
 
-def gradient(parts, bf16=False):
+def gradient(parts):
     """The gradient of the batch, and the bytes kept at one time."""
     model.zero_grad()
     for some, y in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        with keeping(model) as total, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with keeping(model) as total:
             logits = model(some.clone())  # or the view would keep the pixels of the whole batch
-        (F.cross_entropy(logits.float(), y) / parts).backward()
+        (F.cross_entropy(logits, y) / parts).backward()
     return [p.grad.clone() for p in model.parameters()], total[0]
 
 
@@ -706,7 +707,9 @@ def torchrun(*arguments, processes=2):
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     command = [sys.executable, *launcher, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=120)
+    if os.name == "nt":
+        environment["USE_LIBUV"] = "0"  # PyTorch for Windows comes without that library
+    done = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -988,28 +991,34 @@ moments = [t for state in optimizer.state.values() for key, t in state.items() i
 print(f"Adam's moments: {sum(t.nbytes for t in moments):,} bytes; the plan says {8 * count:,}")
 assert sum(t.nbytes for t in moments) == 8 * count
 
-small = [gradient(parts, bf16=True)[1] for parts in (4, 8)]  # 32 images, and 16
+
+def kept_in_bf16(size):
+    """The bytes kept of a forward pass of so many images."""
+    with keeping(model) as total, torch.autocast("cpu", torch.bfloat16):
+        model(images[:size].clone())
+    return total[0]
+
+
+difference = kept_in_bf16(32) - kept_in_bf16(16)
 explicit = bool(prefers_explicit(torch.empty(1, 4, 65, 32, dtype=torch.bfloat16)))
 formula = activation_bytes(config, 16, fused=not explicit, bf16=True)
-print(f"activations of 16 images in bf16: {small[0] - small[1]:,} bytes; the plan says {formula:,}")  # (1)!
-assert small[0] - small[1] == formula
+print(f"activations of 16 images in bf16: {difference:,} bytes; the plan says {formula:,}")  # (1)!
+assert difference == formula
 
 # %% [markdown]
 # 1. The difference of two batches, because the bf16 copies of the weights are kept as well, and do not depend on the
 #    batch. On a CPU. A GPU may keep a few things more in fp32; that we could not check.
 
 # %% [markdown]
-# And time? We do for this machine what we did for the H100. Its peak is what a large product of two matrices reaches,
-# and we assume a utilisation of 100 %, which nobody has.
+# And time? We do for this machine what we did for the H100. Its peak is what a large product of two matrices reaches
+# at its quickest, between the models, and we assume a utilisation of 100 %, which nobody has.
 
 # %%
 subjects = {"vit_nano_4": 64, "vit_mini_4": 32, "vit_ti_16": 8}
 formats = {"fp32": torch.float32, "bf16": torch.bfloat16} if bf16_here else {"fp32": torch.float32}
 square = torch.randn(1024, 1024)
 squares = {name: square.to(dtype) for name, dtype in formats.items()}
-calls = {name: lambda m=m: m @ m for name, m in squares.items()}
-peaks = {name: 2 * 1024**3 / min(seconds) for name, seconds in stopwatch(calls, rounds=8).items()}
-predicted, measured = {}, {}
+products, measured = {name: [] for name in formats}, {}
 for preset, size in subjects.items():
     c, one = get_config(preset), create_model(preset)
     batch, y = torch.randn(size, 3, *c.img_size), torch.randint(10, (size,))
@@ -1020,11 +1029,15 @@ for preset, size in subjects.items():
         F.cross_entropy(logits.float(), y).backward()
 
     calls = {name: lambda name=name, train_on=train_on: train_on(name == "bf16") for name in formats}
-    for name, seconds in stopwatch(calls, rounds=3).items():
-        flops = training_flops(c, size)
-        here = {"peak": peaks[name], "utilisation": 1.0, "bandwidth": 1.0}
-        predicted[preset, name] = [step_seconds(flops, 0, **here) / size]
-        measured[preset, name] = [s / size for s in seconds]
+    calls |= {(name,): lambda m=m: m @ m for name, m in squares.items()}  # in turns with the models
+    times = stopwatch(calls, rounds=4)
+    for name in formats:
+        products[name] += times[(name,)]
+        measured[preset, name] = [s / size for s in times[name]]
+predicted = {}
+for preset, name in measured:
+    here = {"peak": 2 * 1024**3 / min(products[name]), "utilisation": 1.0, "bandwidth": 1.0}
+    predicted[preset, name] = [step_seconds(training_flops(get_config(preset)), 0, **here)]
 assert all(min(measured[key]) > 0.5 * predicted[key][0] for key in predicted)
 
 # %% alt="Three panels, one for each of three models, with pairs of bars of milliseconds per image in fp32 and, where the processor has it, in bf16. The predicted bar is lower than the measured one in each pair, and by a larger factor in bf16."
@@ -1255,8 +1268,9 @@ for _ in range(5):
     start = time.perf_counter()
     traced(torch.ones(10))
     seconds.append(time.perf_counter() - start)
-print("the first call took more than ten times as long as the last:", seconds[0] > 10 * seconds[-1])
-assert seconds[0] > 10 * seconds[-1]
+first, quickest = seconds[0], min(seconds[1:])
+print("the first call took more than ten times as long as the quickest:", first > 10 * quickest)
+assert first > 10 * quickest
 
 # %% [markdown]
 # On a GPU there is a second trap. Operations are only *queued*, and Python goes on at once. Without

@@ -13,7 +13,7 @@ import torch
 from vit.convnet import ConvNet
 from vit.data.images import FileImages, MemoryImages
 from vit.data.sets import load_data
-from vit.training.recipe import get_recipe
+from vit.training.recipe import Recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "vit" / "results" / "data_and_bias.json"
@@ -139,6 +139,30 @@ def test_models_of_the_grid(bench):
             for lr, accuracy in ((1e-3, 0.5), (2e-3, 0.6), (4e-3, 0.4))
         }
     ) == dict.fromkeys(bench.MODELS, 2e-3)
+
+
+@pytest.fixture
+def bad_runs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import curves
+
+    return curves
+
+
+def test_every_run_that_goes_wrong_is_there_and_begins_like_that_again(bad_runs):
+    results = json.loads((ROOT / "vit" / "results" / "curves.json").read_text())
+    assert set(results["cases"]) == set(bad_runs.CASES)
+    assert {"device", "cores", "threads", "versions"} <= set(results["machine"])
+    for name, (recipe, count, shuffled) in bad_runs.CASES.items():
+        case = results["cases"][name]
+        assert Recipe(**case["recipe"]) == recipe
+        assert (case["pictures"], case["shuffled"]) == (count, shuffled)
+        assert all(len(case[column]) == recipe.epochs for column in bad_runs.COLUMNS)
+    for name in ("200 pictures", "shuffled labels"):  # the short epochs
+        recipe, count, shuffled = bad_runs.CASES[name]
+        again, case = bad_runs.execute(recipe, bad_runs.pictures(count, shuffled), 1), results["cases"][name]
+        for column in ("train_loss", "val_loss"):
+            assert again[column] == pytest.approx(case[column][:1], abs=0.005)
 
 
 @pytest.fixture
