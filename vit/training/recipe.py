@@ -24,6 +24,7 @@ class Recipe:
 
     data: str = "shapes"  # "shapes", "cifar10", or a folder of images
     train_size: int | None = None  # training images to use; None: all
+    split_by: str = "content"  # what holds out a folder's images; "position" in runs that do not say
     model: str = "vit_nano_4"  # a preset of `vit.config`
     model_options: dict[str, Any] = field(
         default_factory=dict
@@ -69,6 +70,8 @@ class Recipe:
                 raise ValueError(f"{f.name} must be {expected}, got {value!r}")
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"expected optimizer to be adamw or muon, got {self.optimizer!r}")
+        if self.split_by not in ("content", "position"):
+            raise ValueError(f"expected split_by to be content or position, got {self.split_by!r}")
         positive = ("train_size", "img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk")
         for name in positive:
             if (value := getattr(self, name)) is not None and not value > 0:
