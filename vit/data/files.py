@@ -23,6 +23,7 @@ try:  # not among what we install: pip install pillow-heif
 except ImportError:
     pillow_heif = None
 
+KEY = 8  # characters of a key, which stands for the content of a file
 HEIF = (".heic", ".heif", ".hif")
 NO_DECODER = {"BUFR", "GRIB", "HDF5", "MPEG"}  # Pillow tells what they are, and cannot read them
 JPEG_PIXELS = 1 << 29  # phones make 200 million; more is taken for an attack, however small `draft` makes it
@@ -134,7 +135,7 @@ def decode(path: str | Path, img_size: int) -> Tensor:
 
 
 def content_key(content: bytes) -> str:
-    """Eight characters that stand for a content: 48 bits of its SHA-256."""
+    """`KEY` characters that stand for a content: 48 bits of its SHA-256."""
     return base64.b64encode(hashlib.sha256(content).digest()[:6]).decode()
 
 

@@ -12,6 +12,7 @@ from vit.training.recipe import Recipe
 from vit.training.trainer import bf16_pays
 
 PER_PARAMETER = 16  # bytes: weight, gradient, two moments
+MARGIN = 1.1  # for what a layer needs only while it is at work
 TOKENS = 256  # what the advice aims at: as many as 16x16 patches make
 
 
@@ -58,7 +59,7 @@ def plan(recipe: Recipe, images: int, classes: int, device: torch.device, world:
         return activation_bytes(config, -(-batch // parts), bf16=bf16)
 
     parameters, free = count_parameters(config), free_memory(device)
-    needed = sharing * (kept(config) + PER_PARAMETER * parameters)
+    needed = MARGIN * sharing * (kept(config) + PER_PARAMETER * parameters)
     (height, width), P = config.img_size, config.patch_size
     says = f"{height}x{width} pixels in {P}x{P} patches make {config.num_tokens} tokens; "
     says += f"{parameters:,} parameters; a batch of {batch} keeps {_size(kept(config))} for the backward pass"
@@ -70,7 +71,7 @@ def plan(recipe: Recipe, images: int, classes: int, device: torch.device, world:
     if larger is not None:
         change = {**vars(config), "patch_size": larger}
         advice.append(f"--set model_options.patch_size={larger} ({_size(kept(ViTConfig(**change)))})")
-    room = free / sharing - PER_PARAMETER * parameters
+    room = free / sharing / MARGIN - PER_PARAMETER * parameters
     finer = next((n for n in range(2 * parts, batch + 1) if batch % n == 0 and kept(config, n) <= room), None)
     if finer is not None:
         advice.append(

@@ -1,5 +1,6 @@
 """Everything that decides how a model is trained, except the machine: one dataclass and the named recipes."""
 
+import ast
 import difflib
 import math
 from collections.abc import Sequence
@@ -159,6 +160,32 @@ RECIPES: dict[str, dict[str, Any]] = {
         "half_weights": True,
     },
 }
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Fields of a recipe as typed after `--set`: `["lr=3e-4", "model_options.depth=4"]` -> a dictionary.
+
+    Raises:
+        ValueError: if one is not NAME=VALUE, or NAME has no parts.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"expected NAME=VALUE after --set, got {pair!r}")
+        words = {"true": True, "false": False, "none": None}
+        try:
+            value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        group, dot, key = name.partition(".")
+        if dot and not isinstance(options.setdefault(group, {}), dict):
+            raise ValueError(f"--set {pair}: {group} is {options[group]!r}, which has no parts")
+        if dot:
+            options[group][key] = value
+        else:
+            options[name] = value
+    return options
 
 
 def get_recipe(name: str, **overrides: Any) -> Recipe:
