@@ -63,8 +63,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="`shapes` (drawn, no download), `cifar10`, or a folder of images (`./shapes`, if it is called "
-            "so). With --resume: where the folder is now."
+            help="`shapes` (drawn, no download), `cifar10`, or a folder of images (`./shapes`, if it is "
+            "called so). With --resume: where the folder is now."
         ),
     ] = None,
     recipe: Annotated[
@@ -109,6 +109,7 @@ def train(
     """
     from vit.training import RECIPES, get_recipe
     from vit.training import train as run
+    from vit.training.checkpoint import new_folder
     from vit.training.recipe import read_settings
 
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
@@ -125,7 +126,7 @@ def train(
         )
     kind = recipe or (data if data in RECIPES else "shapes" if data is None else "folder")
     chosen = None if resume else get_recipe(kind, **given)
-    folder = resume or out or _new_folder(Path(chosen.data).resolve().name)
+    folder = resume or out or new_folder(Path(chosen.data).resolve().name)
     receipt = run(
         chosen,
         folder,
@@ -151,13 +152,6 @@ def train(
             + (f"test {test:.2%}" if test is not None else "no test images")
             + f", {receipt['wall_seconds']:.0f} s; all of it in {_text(folder)}/"
         )
-
-
-def _new_folder(name: str) -> Path:
-    number = 1
-    while (folder := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return folder
 
 
 @app.command()

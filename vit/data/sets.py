@@ -220,7 +220,8 @@ def _folder(root: Path, img_size: int, split_by: str) -> Dataset:
     whole = "train" not in parts  # then the folders are the classes
     train, classes, skipped = read_folder(root if whole else parts["train"], img_size, split_by)
     if len(classes) < 2:
-        raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone")
+        deeper = "; are the classes in there?" if any((root / classes[0]).glob("*/")) else ""
+        raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone{deeper}")
     sets: dict[str, Images | None] = {"test": None}
     for part in () if whole else ("val", "test"):
         if part in parts:

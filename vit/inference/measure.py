@@ -1,4 +1,4 @@
-"""Which labelled pictures a model is measured on: none that it was trained on; all of a folder that is new."""
+"""Which labelled pictures a model is measured on: none that it was trained on, all of a new folder."""
 
 import json
 from pathlib import Path
