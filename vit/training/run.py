@@ -157,7 +157,7 @@ def train(
     try:
         if not first:
             dist.barrier()  # the first process alone downloads
-        data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root)
+        data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root, recipe.split_by)
         if first and world > 1:
             dist.barrier()
         if model is None:
