@@ -119,6 +119,7 @@ def test_info(vit, run):
     assert code == 0
     assert about["config"]["embed_dim"] == 16
     assert about["test_accuracy"] == json.loads((run / "receipt.json").read_text())["test_accuracy"]
+    assert (about["train_hashes"], about["val_hashes"]) == (200, 2000)  # numbers, not a million letters
     assert {"hardware", "versions", "recipe", "data", "classes"} <= about.keys()
     assert json.loads(vit("info", run / "last.pt")[1])["step"] == 8
 
@@ -145,7 +146,7 @@ def test_predict_says_when_there_is_nothing(vit, run, tmp_path):
     (tmp_path / "deep" / "empty").mkdir(parents=True)
     code, out, err = vit("predict", tmp_path / "deep", "--weights", run)
     assert (code, out) == (2, "")
-    assert err == f"error: no files in {tmp_path}/deep\n"
+    assert err == f"error: no pictures in {tmp_path}/deep\n"
 
 
 def test_a_file_name_need_not_be_text(vit, run, pictures):
@@ -155,6 +156,34 @@ def test_a_file_name_need_not_be_text(vit, run, pictures):
     assert code == 0
     assert len(out.splitlines()) == 3
     assert "caf\\udce9.png" in out
+
+
+def test_predict_and_train_take_the_same_files_and_pass_over_the_rest(vit, run, pictures):
+    (pictures / "0.png").rename(pictures / "0.JFIF")
+    (pictures / "notes.txt").write_text("hello")
+    (pictures / ".hidden.png").write_bytes(b"\0")
+    (pictures / "loop").symlink_to(pictures)
+    code, out, err = vit("predict", pictures, "--weights", run)
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert err.startswith(f"warning: passed over in {pictures}: ")
+    for reason in ("1 hidden", "1 links", "1 not pictures by their names (.txt)"):
+        assert reason in err
+    assert vit("predict", pictures / "notes.txt", "--weights", run)[0] == 1  # it was asked for
+
+
+@pytest.mark.parametrize(
+    "name", ["cash$$.png", "a$x^$b.png", "[red]x.png", "a\nb.png", "\x1b[31mred.png", "%s.png"]
+)
+def test_a_file_name_is_text_whatever_it_holds(vit, run, pictures, name):
+    (pictures / "0.png").rename(pictures / name)
+    code, out, err = vit("predict", pictures, "--weights", run, "--save", pictures / "all.png")
+    assert (code, err, len(out.splitlines())) == (0, "", 3)
+    assert Image.open(pictures / "all.png").size[0] > 500
+    assert name.replace("\n", "\\n").replace("\x1b", "\\x1b") in out
+    (pictures / name).write_bytes(b"oops")
+    code, _, err = vit("predict", pictures / name, "--weights", run)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "\x1b" not in err
 
 
 def test_info_of_another_versions_checkpoint(vit, tmp_path):
@@ -224,7 +253,7 @@ def test_an_existing_run_is_protected(vit, run):
     code, _, err = vit("train", "--out", run, *SMALL)
     assert (code, len(err.splitlines())) == (2, 1)
     assert "already holds a run" in err
-    code, _, err = vit("train", "--resume", run, "--epochs", "9")
+    code, _, err = vit("train", "--resume", run, "--data", "shapes", "--epochs", "9")
     assert code == 2
     assert "leave out epochs" in err
 

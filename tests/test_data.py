@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from vit.data import sets
-from vit.data.images import FileImages, MemoryImages, Preprocessing, decode
-from vit.data.sets import load_data, split
+from vit.data.files import decode
+from vit.data.images import FileImages, MemoryImages, Preprocessing, batches
+from vit.data.sets import load_data, read_folder, split
 from vit.training.recipe import Recipe
 from vit.training.run import train
 
@@ -128,7 +129,8 @@ def test_a_folder_without_val_gives_up_some_of_train(folder):
     write(folder / "test" / "dog" / "b.png", np.full((8, 8, 3), 251, np.uint8))
     found = load_data(str(folder), 8)
     assert found.classes == ("cat", "dog")
-    assert (len(found.train), len(found.val), len(found.test)) == (36, 4, 2)
+    assert (len(found.train) + len(found.val), len(found.test)) == (40, 2)
+    assert set(found.val.labels.tolist()) == {0, 1}
     levels = torch.cat([level(found.train.images), level(found.val.images)])
     assert sorted(levels.tolist()) == [*range(20), *range(100, 120)]
     assert (level(found.train.images) >= 100).long().equal(found.train.labels)
@@ -136,9 +138,20 @@ def test_a_folder_without_val_gives_up_some_of_train(folder):
 
 def test_class_folders_alone_are_split_in_three(folder):
     found = load_data(str(folder / "train"), 8)
-    assert (len(found.train), len(found.val), len(found.test)) == (32, 4, 4)
-    everything = torch.cat([level(s.images) for s in (found.train, found.val, found.test)])
+    parts = (found.train, found.val, found.test)
+    assert all(set(part.labels.tolist()) == {0, 1} for part in parts)
+    everything = torch.cat([level(part.images) for part in parts])
     assert sorted(everything.tolist()) == [*range(20), *range(100, 120)]
+
+
+def test_runs_of_before_keep_their_split(folder):
+    """What the code before `split_by` made of this folder, number by number."""
+    found = load_data(str(folder / "train"), 8, split_by="position")
+    assert level(found.val.images).tolist() == [4, 9, 100, 119]
+    assert level(found.test.images).tolist() == [5, 13, 113, 116]
+    assert (
+        found.train.fingerprint() == "659eb424a7f390d31e10051c2df3e852a0a5acf1ddbe00ea0f26fdeb48747d43"
+    )  # of every pixel and label in order
 
 
 def test_an_unreadable_file_is_named_skipped_and_counted(folder):
@@ -180,7 +193,7 @@ def test_no_such_data(name):
 def test_train_size_takes_the_same_part_of_each_class(folder):
     found = load_data(str(folder), 8, train_size=10)
     assert torch.bincount(found.train.labels).tolist() == [5, 5]
-    assert len(found.val) == 4
+    assert found.val.keys() == load_data(str(folder), 8).val.keys()
 
 
 def test_on_the_fly_is_the_same_as_in_memory(folder, monkeypatch):
@@ -193,6 +206,27 @@ def test_on_the_fly_is_the_same_as_in_memory(folder, monkeypatch):
     for a, b in zip(memory.train.batch(index), disk.train.batch(index), strict=True):
         assert torch.equal(a, b)
     assert disk.preprocessing(8) == memory.preprocessing(8)
+
+
+def test_what_is_counted_on_the_fly_leaves_out_what_cannot_be_read(folder, monkeypatch):
+    (folder / "train" / "cat" / "03.png").write_bytes(b"oops")
+    with pytest.warns(UserWarning, match=r"03\.png"):
+        memory = read_folder(folder / "train", 8)[0]
+    monkeypatch.setattr(sets, "IN_MEMORY", 0)
+    disk = read_folder(folder / "train", 8)[0]
+    assert isinstance(disk, FileImages)
+    assert (len(memory), len(disk)) == (39, 40)
+    with pytest.warns(UserWarning, match=r"03\.png"):
+        shown = [torch.cat(parts) for parts in zip(*batches(disk, 7), strict=True)]
+    assert torch.equal(shown[0], memory.images)
+    assert torch.equal(shown[1], memory.labels)
+
+
+def test_a_set_of_which_nothing_can_be_read_is_refused(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"oops")
+    files = FileImages([str(tmp_path / "x.png")], torch.tensor([0]), 8)
+    with pytest.warns(UserWarning, match=r"x\.png"), pytest.raises(ValueError, match="none that can be read"):
+        list(batches(files, 4))
 
 
 def test_on_the_fly_replaces_what_cannot_be_read(folder):

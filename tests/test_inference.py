@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,29 @@ def test_predict_names_the_likeliest(classifier, tmp_path):
     assert len(classifier.predict(x, top_k=99)[0]) == 10
 
 
+def test_predict_takes_paths_and_empty_lists(classifier, tmp_path):
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for file, x in zip(files, images(3), strict=True):
+        Image.fromarray(x.permute(1, 2, 0).numpy()).save(file)
+    three = classifier.predict(files)
+    assert classifier.predict(files[1]) == classifier.predict(str(files[1])) == [three[1]]
+    assert classifier.predict(map(str, files)) == three
+    assert classifier.predict([]) == classifier.predict(images(0)) == []
+    assert len(classifier.predict([files[0]] * 300, top_k=1)) == 300
+    with pytest.raises(ValueError, match="top_k to be at least 1, got 0"):
+        classifier.predict(files, top_k=0)
+
+
+def test_a_word_is_a_model_of_ours_and_a_path_is_a_path(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / "best.safetensors").write_bytes(path.read_bytes())
+    with pytest.warns(UserWarning, match=r"taken for the model of the package; .* is \./cifar10"):
+        assert "airplane" in load_classifier("cifar10").classes
+    for name in ("./cifar10", Path("cifar10"), tmp_path / "cifar10"):
+        assert load_classifier(name).classes == CLASSES
+
+
 def test_a_run_folder_stands_for_its_best_weights(path, tmp_path):
     (tmp_path / "best.safetensors").write_bytes(path.read_bytes())
     assert load_classifier(tmp_path).classes == CLASSES
@@ -88,6 +112,12 @@ def test_summary_by_hand():
     assert result["confusion"].tolist() == [[1, 0], [1, 2]]
     assert result["loss"] == pytest.approx(-sum(map(math.log, (0.9, 0.4, 0.8, 0.7))) / 4)
     assert result["ece"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4, abs=1e-6)  # four bins of one
+    assert result["confidence"] == pytest.approx((0.9 + 0.6 + 0.8 + 0.7) / 4)
+    assert result["overconfidence"] == pytest.approx(0.75 - 0.75, abs=1e-6)
+    result = summarise(p, torch.tensor([1, 1, 0, 1]))
+    assert result["overconfidence"] == pytest.approx(0.75 - 0.25)  # three of four wrong, and sure of them
+    with pytest.raises(ValueError, match="at least one image"):
+        summarise(p[:0], torch.tensor([]))
 
 
 def test_onnx_says_what_torch_says(classifier, tmp_path):

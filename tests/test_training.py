@@ -21,12 +21,15 @@ from PIL import Image
 
 from vit.config import get_config
 from vit.convnet import ConvNet, ConvNetConfig
+from vit.cost import activation_bytes
 from vit.data.images import FileImages, MemoryImages, Preprocessing
 from vit.data.sets import SPLIT_SEED, Dataset, load_data
+from vit.inference.measure import hashes
 from vit.inference.weights import BEST, read_weights, write_atomic
 from vit.model import VisionTransformer
 from vit.training.augment import Augment, hashed, reseed
 from vit.training.checkpoint import LAST, PREVIOUS, RECEIPT, read_checkpoint, read_last
+from vit.training.plan import free_memory, plan
 from vit.training.recipe import RECIPES, Recipe, get_recipe, parameter_groups
 from vit.training.run import train
 from vit.training.trainer import Trainer, evaluate
@@ -124,6 +127,7 @@ def test_recipe_mistakes_are_explained():
         ({"weight_decay": -1}, "weight_decay must not be negative, got -1"),
         ({"mixup": -0.2}, "mixup must not be negative"),
         ({"rand_magnitude": 99}, r"rand_magnitude must lie in \[0, 30\], got 99"),
+        ({"split_by": "name"}, "split_by to be content or position, got 'name'"),
         ({"ema": 1.5}, r"ema must lie in \[0, 1\], got 1.5"),
     ],
     ids=str,
@@ -323,6 +327,9 @@ def test_a_run_leaves_all_its_papers(uninterrupted, data):
     assert receipt["data_sha256"] == data.train.fingerprint()
     assert 50 < receipt["peak_memory"]["host_mib"] < 100_000
     assert receipt["images"] == {"train": 80, "val": 60, "test": 60}
+    assert hashes(info, "train") == set(data.train.keys())
+    assert hashes(info, "val") == set(data.val.keys())
+    assert len(hashes(info, "train")) == 80
 
 
 def test_the_test_images_are_looked_at_once(data, tmp_path, monkeypatch):
@@ -534,6 +541,7 @@ def test_the_clock_stands_still_while_paused():
 CHILD = """
 import sys, torch
 import vit.training.run
+from vit.training.plan import free_memory, plan
 from vit.training.recipe import Recipe
 torch.set_num_threads(1)
 vit.training.run.SAVE_EVERY = 0.0
@@ -658,6 +666,80 @@ def test_other_data_is_noticed(uninterrupted, data, tmp_path):
         train(
             tiny(), tmp_path, resume=True, data=Dataset("x", data.classes, other, data.val, None), quiet=True
         )
+
+
+def small_folder(root, per_class=20):
+    for k, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for i in range(per_class):
+            colour = (100 * k + i, 7 * i, 50)
+            Image.new("RGB", (16, 16), colour).save(root / name / f"{i:02}.png")
+    return str(root)
+
+
+PLAIN = {"low_size": None, "low_part": 0.0, "train_size": None, "mixup": 0.0, "cutmix": 0.0}
+
+
+def test_a_folder_may_move_and_its_files_be_renamed_before_a_run_goes_on(tmp_path):
+    root, out = small_folder(tmp_path / "here"), tmp_path / "out"
+    train(tiny(data=root, **PLAIN), out, max_minutes=0, device="cpu", quiet=True)
+    (tmp_path / "here").rename(tmp_path / "there")
+    (tmp_path / "there" / "cat" / "00.png").rename(tmp_path / "there" / "cat" / "zz.png")
+    with pytest.raises(ValueError, match="a folder of images, got"):
+        train(None, out, resume=True, device="cpu", quiet=True)
+    moved = str(tmp_path / "there")
+    receipt = train(None, out, resume=True, moved=moved, device="cpu", quiet=True)
+    assert (receipt["finished"], receipt["data"]) == (True, moved)
+    train(tiny(data=moved, **PLAIN), tmp_path / "whole", device="cpu", quiet=True)
+    assert_same(weights(out), weights(tmp_path / "whole"))
+
+
+def test_a_run_of_before_goes_on_with_its_own_split(tmp_path):
+    """Its recipe says nothing of `split_by`, and its weights hold no hashes."""
+    root, out = small_folder(tmp_path / "here"), tmp_path / "out"
+    train(tiny(data=root, split_by="position", **PLAIN), out, max_minutes=0, device="cpu", quiet=True)
+    state = read_checkpoint(out / LAST)
+    del state["recipe"]["split_by"]
+    torch.save(state, out / LAST)
+    receipt = train(None, out, resume=True, device="cpu", quiet=True)
+    assert (receipt["finished"], receipt["recipe"]["split_by"]) == (True, "position")
+    assert receipt["images"] == {"train": 32, "val": 4, "test": 4}
+
+
+# -- what it will cost
+
+
+def test_a_run_says_what_it_costs_before_it_starts(data, tmp_path, capsys):
+    train(tiny(), tmp_path, data=data, device="cpu", max_minutes=0)
+    says = capsys.readouterr().err.splitlines()[0]
+    config = get_config("vit_nano_4", **{**TINY["model_options"], "img_size": 16, "num_classes": 10})
+    kept = activation_bytes(config, 16, bf16=False)
+    model = VisionTransformer(config)
+    assert "make 17 tokens" in says
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in says
+    assert f"a batch of 16 keeps {kept / 1e6:.0f} MB" in says
+
+
+def test_what_does_not_fit_is_refused_with_a_remedy_that_fits(monkeypatch):
+    monkeypatch.setattr("vit.training.plan.free_memory", lambda device: 20 * 10**9)
+    recipe, cpu = get_recipe("folder", img_size=224, bf16=False), torch.device("cpu")
+    with pytest.raises(
+        ValueError, match=r"3137 tokens; .* keeps 34\.1 GB .* 20\.0 GB .* are free"
+    ) as refused:
+        plan(recipe, 1000, 10, cpu)
+    remedies = re.findall(r"--set (?:model_options\.)?(\w+)=(\d+)", str(refused.value))
+    assert [name for name, _ in remedies] == ["patch_size", "accumulate"]
+    for name, value in remedies:
+        options = {"model_options": {name: int(value)}} if name == "patch_size" else {name: int(value)}
+        assert "keeps" in plan(get_recipe("folder", img_size=224, bf16=False, **options), 1000, 10, cpu)
+    plan(recipe, 10, 10, cpu)  # so few images make a small batch
+    monkeypatch.setattr("vit.training.plan.free_memory", lambda device: None)
+    plan(recipe, 1000, 10, cpu)  # the system does not say
+
+
+def test_the_memory_at_hand_is_known_here():
+    free = free_memory(torch.device("cpu"))
+    assert free is None or 10**7 < free < 10**14
 
 
 def test_an_atomic_write_is_whole_or_not_at_all(tmp_path):

@@ -3,12 +3,12 @@
 It parses and prints; everything else is imported where it is used, so that `vit --help` answers at once.
 """
 
-import ast
 import json
 import os
 import shlex
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Weights = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--weights",
         "-w",
         help="A weights file, a run folder, or a model that comes with the package: cifar10, shapes. "
-        "Default: the newest run under runs/, or else cifar10.",
+        "Default: the newest run under runs/, or else cifar10. A folder of such a name is ./cifar10.",
     ),
 ]
 Device = Annotated[
@@ -35,45 +35,37 @@ Device = Annotated[
 ]
 
 
-def _newest() -> Path:
+def _text(name: object) -> str:
+    from vit.data.files import printable
+
+    return printable(name)
+
+
+def _chosen(weights: str | None) -> Path:
+    """The weights file that is asked for, or the newest."""
+    from vit.inference.classifier import SHIPPED, find_weights
+
+    if weights is not None:
+        return find_weights(weights)
     found = sorted(Path("runs").glob("*/best.safetensors"), key=lambda path: path.stat().st_mtime)
-    newest = found[-1] if found else Path("cifar10")
-    typer.echo(f"weights: {newest}", err=True)
-    return newest
+    typer.echo(f"weights: {found[-1] if found else 'cifar10'}", err=True)
+    return found[-1] if found else find_weights(SHIPPED["cifar10"])
 
 
-def _classifier(weights: Path | None, device: str | None) -> Any:
+def _classifier(weights: str | None, device: str | None) -> Any:
     from vit.inference import load_classifier, pick_device
 
-    return load_classifier(weights or _newest(), pick_device(device))
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """`["lr=3e-4", "model_options.depth=4"]` -> fields of a recipe."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"expected NAME=VALUE after --set, got {pair!r}")
-        words = {"true": True, "false": False, "none": None}
-        try:
-            value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
-        group, dot, key = name.partition(".")
-        if dot and not isinstance(options.setdefault(group, {}), dict):
-            raise ValueError(f"--set {pair}: {group} is {options[group]!r}, which has no parts")
-        if dot:
-            options[group][key] = value
-        else:
-            options[name] = value
-    return options
+    return load_classifier(_chosen(weights), pick_device(device))
 
 
 @app.command()
 def train(
     data: Annotated[
-        str | None, typer.Option(help="`shapes` (drawn, no download), `cifar10`, or a folder of images.")
+        str | None,
+        typer.Option(
+            help="`shapes` (drawn, no download), `cifar10`, or a folder of images (`./shapes`, if it is "
+            "called so). With --resume: where the folder is now."
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="`shapes`, `cifar10` or `folder`. Default: the one for the data.")
@@ -102,13 +94,13 @@ def train(
     ] = None,
     device: Device = None,
     data_root: Annotated[Path, typer.Option(help="Where CIFAR-10 is, or is downloaded to.")] = Path("data"),
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No estimate and no progress bar.")] = False,
 ) -> None:
     """Train a model. Without options: on drawn shapes, in less than three minutes on two cores.
 
-    A folder of images holds `train/CLASS/*.jpg`, and `val/` and `test/` where they exist, or the class
-    folders themselves; what is missing is split off. The best weights are chosen on validation images; the
-    test images are looked at once, at the end.
+    A folder of images holds `train/CLASS/*.jpg`, and `val/` and `test/` where they exist (other usual names
+    will do), or the class folders themselves; what is missing is split off, by the content of each image. The
+    best weights are chosen on validation images; the test images are looked at once, at the end.
 
     Ctrl-C saves and stops; so does SIGTERM. Go on with `vit train --resume FOLDER`.
     Several processes: `torchrun --nproc_per_node=2 -m vit train ...`
@@ -117,19 +109,24 @@ def train(
     """
     from vit.training import RECIPES, get_recipe
     from vit.training import train as run
+    from vit.training.checkpoint import new_folder
+    from vit.training.recipe import read_settings
 
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
     given |= {"img_size": img_size, "seed": seed}
-    given = {name: value for name, value in given.items() if value is not None} | _settings(settings or [])
+    given = {name: value for name, value in given.items() if value is not None} | read_settings(
+        settings or []
+    )
     if finish and resume is None:
         raise ValueError("--finish needs --resume FOLDER")
-    if resume and (given or recipe or out):
+    more = [name for name in given if name != "data"]
+    if resume and (more or recipe or out):
         raise ValueError(
-            f"--resume takes its recipe from {resume}: leave out {', '.join(given) or 'the rest'}"
+            f"--resume takes its recipe from {resume}: leave out {', '.join(more) or 'the rest'}"
         )
     kind = recipe or (data if data in RECIPES else "shapes" if data is None else "folder")
     chosen = None if resume else get_recipe(kind, **given)
-    folder = resume or out or _new_folder(Path(chosen.data).resolve().name)
+    folder = resume or out or new_folder(Path(chosen.data).resolve().name)
     receipt = run(
         chosen,
         folder,
@@ -138,6 +135,7 @@ def train(
         max_minutes=max_minutes,
         device=device,
         data_root=data_root,
+        moved=data if resume else None,
         quiet=quiet,
     )
     if "signal" in receipt:
@@ -152,15 +150,8 @@ def train(
         typer.echo(
             f"validation {best['val_accuracy']:.2%} (epoch {best['epoch']}), "
             + (f"test {test:.2%}" if test is not None else "no test images")
-            + f", {receipt['wall_seconds']:.0f} s; all of it in {folder}/"
+            + f", {receipt['wall_seconds']:.0f} s; all of it in {_text(folder)}/"
         )
-
-
-def _new_folder(name: str) -> Path:
-    number = 1
-    while (folder := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return folder
 
 
 @app.command()
@@ -169,35 +160,40 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="As for `vit train`. Default: what it was trained on.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, val, test or all. Default: test, or all of a folder that is new to the model."
+        ),
+    ] = None,
     device: Device = None,
     data_root: Annotated[Path, typer.Option(help="Where CIFAR-10 is.")] = Path("data"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the confusion matrix.")] = False,
 ) -> None:
-    """Measure a model on a set: accuracy, top-5, loss, calibration."""
-    from vit.data import load_data
-    from vit.inference import summarise
+    """Measure a model on a set: accuracy, top-5, loss, calibration.
 
-    classifier = _classifier(weights, device)
+    Images that the model was trained on, or that chose its weights, are left out. A folder that is new to it
+    is measured whole, or by its `test/` or `val/` where it has one.
+    """
+    from vit.inference import load_classifier, pick_device, summarise
+    from vit.inference.measure import to_measure
+
+    path = _chosen(weights)
+    classifier = load_classifier(path, pick_device(device))
     name = data or classifier.info["data"]
-    dataset = load_data(name, classifier.preprocessing.img_size, root=data_root)
-    if dataset.classes != classifier.classes:
-        raise ValueError(
-            f"the model knows {', '.join(classifier.classes)}; {name} has {', '.join(dataset.classes)}"
-        )
-    images = {"train": dataset.train, "val": dataset.val, "test": dataset.test}.get(split)
-    if images is None:
-        raise ValueError(f"{name} has no split called {split!r}")
+    images, label, remarks = to_measure(classifier, name, split, data_root, path)
+    for remark in remarks:
+        typer.echo(remark, err=True)
     result = summarise(*classifier.predict_set(images))
     if as_json:
-        typer.echo(json.dumps(result | {"confusion": result["confusion"].tolist()}))
-    else:
-        typer.echo(
-            f"accuracy {result['accuracy']:.2%}  ({result['correct']} of {result['count']}, {name}, {split})"
-        )
-        typer.echo(f"top-5    {result['top5']:.2%}")
-        typer.echo(f"loss     {result['loss']:.4f} nats per image")
-        typer.echo(f"ECE      {result['ece']:.4f}  (how far confidence is from accuracy)")
+        more = {"data": name, "split": label, "confusion": result["confusion"].tolist()}
+        return typer.echo(json.dumps(result | more))
+    count = f"{result['correct']} of {result['count']}, {_text(name)}, {label}"
+    typer.echo(f"accuracy {result['accuracy']:.2%}  ({count})")
+    typer.echo(f"top-5    {result['top5']:.2%}\nloss     {result['loss']:.4f} nats per image")
+    sure = "too sure" if result["overconfidence"] > 0 else "not sure enough"
+    by = f"confidence {result['confidence']:.2%} on average, {abs(result['overconfidence']):.2%} {sure}"
+    typer.echo(f"ECE      {result['ece']:.4f}  (how far confidence is from accuracy; {by})")
 
 
 @app.command()
@@ -212,26 +208,26 @@ def predict(
     import torch
 
     from vit.data import decode
+    from vit.data.folders import pictures, say_passed
 
-    classifier = _classifier(weights, device)
-    files = [p for path in images for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    files = [path for path in files if not path.is_dir()]
+    classifier, passed = _classifier(weights, device), Counter()
+    files = [p for path in images for p in (pictures(path, passed) if path.is_dir() else [path])]
+    say_passed(", ".join(str(path) for path in images if path.is_dir()), passed)
     if not files:
-        raise ValueError(f"no files in {', '.join(map(str, images))}")
+        raise ValueError(f"no pictures in {', '.join(map(str, images))}")
     paths, squares, failed = [], [], 0
     for path in files:
         try:
             squares.append(decode(path, classifier.preprocessing.img_size))
             paths.append(path)
         except ValueError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_text(error)}", err=True)
             failed += 1
-    answers = []
-    for batch in torch.stack(squares).split(256) if squares else ():
-        answers += classifier.predict(batch, top_k)
-    width = max((len(str(path)) for path in paths), default=0)
-    for path, answer in zip(paths, answers, strict=True):
-        typer.echo(f"{path!s:{width}}  " + "  ".join(f"{name} {p:6.1%}" for name, p in answer))
+    answers = classifier.predict(torch.stack(squares), top_k) if squares else []
+    names = [_text(path) for path in paths]
+    for name, answer in zip(names, answers, strict=True):
+        says = "  ".join(f"{_text(c)} {p:6.1%}" for c, p in answer)
+        typer.echo(f"{name:{max(map(len, names))}}  {says}")
     if save is not None and squares:
         from vit.plotting import draw_predictions
 
@@ -243,23 +239,26 @@ def predict(
 @app.command()
 def info(
     path: Annotated[
-        Path,
+        str,
         typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes."),
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""
     from vit.inference import load_classifier
+    from vit.inference.measure import hashes
     from vit.inference.weights import explained
     from vit.training.checkpoint import read_checkpoint
 
-    if path.suffix == ".pt":
-        state = read_checkpoint(path)
+    if path.endswith(".pt"):
+        state = read_checkpoint(Path(path))
         with explained(path):
-            about = {"checkpoint": str(path), "step": state["trainer"]["step"], "best": state["best"]}
+            about = {"checkpoint": path, "step": state["trainer"]["step"], "best": state["best"]}
             about |= {"seconds": round(state["seconds"], 1), "recipe": state["recipe"]}
     else:
         classifier = load_classifier(path)
         about = {"parameters": sum(p.numel() for p in classifier.model.parameters()), **classifier.info}
+        for part in ("train", "val"):  # as numbers: there can be a million
+            about |= {f"{part}_hashes": len(hashes(about, part))} if f"{part}_hashes" in about else {}
     typer.echo(json.dumps(about, indent=2))
 
 
@@ -290,10 +289,10 @@ def export(
 
 def main() -> None:
     """Run the command line. What the user got wrong is one line and exit code 2."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know all letters
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {_text(message)}", file=sys.stderr)
     try:
         app()
     except (ValueError, OSError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", _text(" ".join(str(error).split())), file=sys.stderr)
         sys.exit(2)

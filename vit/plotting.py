@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vit.data.files import printable
+
 WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
 INK, FAINT, ACCENT = "#1f2430", "#a3a9b5", "#c2410c"
 # Okabe and Ito's palette without its black and yellow: told apart by colour-blind readers, too.
@@ -243,7 +245,10 @@ def draw_predictions(
     per_row: int = 4,
     width: float = WIDTH,
 ) -> Figure:
-    """Draw `(3, S, S)` uint8 images, each above its likeliest classes and their probabilities."""
+    """Draw `(3, S, S)` uint8 images, each above its likeliest classes and their probabilities.
+
+    Titles and classes are text, whatever they hold: no mathematics is read into them.
+    """
     rows = -(-len(images) // per_row)
     figure = Figure(figsize=(width, rows * width / per_row * 1.45), layout="constrained")
     axes = figure.subplots(rows, per_row, squeeze=False)
@@ -251,6 +256,7 @@ def draw_predictions(
         ax.set_visible(False)
     for ax, image, answer, title in zip(axes.flat, images, answers, titles, strict=False):
         draw_image(ax, image / 255)
-        ax.set_title(title, fontsize=7)
-        bare(ax).set_xlabel("\n".join(f"{name} {p:.0%}" for name, p in answer), fontsize=8)
+        ax.set_title(printable(title), fontsize=7, parse_math=False)
+        says = "\n".join(f"{printable(name)} {p:.0%}" for name, p in answer)
+        bare(ax).set_xlabel(says, fontsize=8, parse_math=False)
     return figure

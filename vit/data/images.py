@@ -1,4 +1,4 @@
-"""Sets of images as bytes: one file decoded, a set in memory, a set on disk.
+"""Sets of images as bytes, in memory and on disk, and what turns bytes into a model's input.
 
 An image here is a square of bytes, `(3, S, S)` uint8; `Preprocessing` turns bytes into what a model sees, and
 is saved with the model.
@@ -13,40 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
-
-def decode(path: str | Path, img_size: int) -> Tensor:
-    """Read an image file as a square: `(3, S, S)` uint8. The shorter side is resized to S, the middle kept.
-
-    Greyscale, palette and CMYK become RGB, transparency is laid on white, 16 bits become 8, and a camera's
-    "turn me" flag is obeyed.
-
-    Raises:
-        ValueError: if the file is missing, broken, or no image; the message names it.
-    """
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * img_size, 2 * img_size))  # lets JPEG skip detail that resizing would drop
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # Pillow's own conversion of 16 bits cuts off at 255
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-            elif image.mode == "F":
-                raise ValueError("floating-point pixels have no known range")
-            elif image.has_transparency_data:
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            square = ImageOps.fit(image.convert("RGB"), (img_size, img_size), Image.Resampling.BICUBIC)
-    # Pillow's plug-ins raise SyntaxError and others on malformed files; a bad file must never stop a run.
-    except Exception as error:
-        reason = str(error).partition("\n")[0] or repr(error)
-        raise ValueError(f"cannot read {path}: {reason}") from None
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+from vit.data.files import content_key, decode, file_key
 
 
 @dataclass(frozen=True)
@@ -65,10 +36,10 @@ class Preprocessing:
 
 
 class MemoryImages:
-    """A set decoded once: images `(M, 3, S, S)` uint8 and labels `(M,)`."""
+    """A set decoded once: images `(M, 3, S, S)` uint8 and labels `(M,)`; `keys` stand for files' contents."""
 
-    def __init__(self, images: Tensor, labels: Tensor):
-        self.images, self.labels = images, labels
+    def __init__(self, images: Tensor, labels: Tensor, keys: Sequence[str] | None = None):
+        self.images, self.labels, self._keys = images, labels, keys
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,9 +49,22 @@ class MemoryImages:
         index = index.to(self.images.device)
         return self.images[index], self.labels[index]
 
+    readable = batch
+
+    def take(self, index: Tensor) -> "MemoryImages":
+        """The images with these numbers as a set."""
+        keys = None if self._keys is None else [self._keys[i] for i in index.tolist()]
+        return MemoryImages(self.images[index], self.labels[index], keys)
+
     def to(self, device: torch.device) -> "MemoryImages":
         """The same set in the memory of `device`."""
-        return MemoryImages(self.images.to(device), self.labels.to(device))
+        return MemoryImages(self.images.to(device), self.labels.to(device), self._keys)
+
+    def keys(self) -> list[str]:
+        """A key for the content of each image: of its file, or of its pixels where there is none."""
+        if self._keys is None:
+            self._keys = [content_key(image.tobytes()) for image in self.images.cpu().numpy()]
+        return list(self._keys)
 
     def fingerprint(self) -> str:
         """A hash of every pixel and label."""
@@ -92,42 +76,76 @@ class MemoryImages:
 class FileImages:
     """A set too large for memory: files decoded when they are asked for, by threads.
 
-    A file that cannot be read is named in a warning, and the next readable one takes its place.
+    A file that cannot be read is named in a warning. In training the next readable one takes its place;
+    where images are counted, it is left out.
     """
 
-    def __init__(self, paths: Sequence[str], labels: Tensor, img_size: int, threads: int = 8):
-        self.paths, self.labels, self.img_size = list(paths), labels, img_size
+    def __init__(
+        self,
+        paths: Sequence[str],
+        labels: Tensor,
+        img_size: int,
+        threads: int = 8,
+        keys: Sequence[str] | None = None,
+    ):
+        self.paths, self.labels, self.img_size, self._keys = list(paths), labels, img_size, keys
+        self._named = keys is None
         self.skipped: set[str] = set()
         self._pool = ThreadPoolExecutor(threads)  # Pillow lets go of Python's lock while it decodes
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def _decode(self, i: int) -> Tensor | None:
+        try:
+            return decode(self.paths[i], self.img_size)
+        except ValueError as error:
+            if self.paths[i] not in self.skipped:
+                self.skipped.add(self.paths[i])
+                warnings.warn(f"{error}; skipped", stacklevel=2)
+            return None
+
     def _load(self, i: int) -> tuple[Tensor, int]:
-        for j in range(len(self)):
-            path = self.paths[(i + j) % len(self)]
-            try:
-                return decode(path, self.img_size), (i + j) % len(self)
-            except ValueError as error:
-                if path not in self.skipped:
-                    self.skipped.add(path)
-                    warnings.warn(f"{error}; skipped", stacklevel=2)
+        for j in (k % len(self) for k in range(i, i + len(self))):
+            if (image := self._decode(j)) is not None:
+                return image, j
         raise ValueError("none of the images can be read")
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images `(B, 3, S, S)` uint8 and labels `(B,)` with these numbers."""
+        """Images `(B, 3, S, S)` uint8 and labels `(B,)` with these numbers, or the next readable ones."""
         images, numbers = zip(*self._pool.map(self._load, index.tolist()), strict=True)
         return torch.stack(images), self.labels[list(numbers)]
+
+    def readable(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """As `batch`, but without those that cannot be read: there can be fewer, or none."""
+        found = list(self._pool.map(self._decode, index.tolist()))
+        good = [image is not None for image in found]
+        S = self.img_size
+        images = [torch.empty(0, 3, S, S, dtype=torch.uint8), *(x[None] for x in found if x is not None)]
+        return torch.cat(images), self.labels[index[torch.tensor(good)]]
+
+    def take(self, index: Tensor) -> "FileImages":
+        """The images with these numbers as a set."""
+        numbers = index.tolist()
+        keys = None if self._keys is None else [self._keys[i] for i in numbers]
+        return FileImages([self.paths[i] for i in numbers], self.labels[index], self.img_size, keys=keys)
 
     def to(self, device: torch.device) -> "FileImages":
         """Itself: the images stay on disk."""
         return self
 
+    def keys(self) -> list[str]:
+        """A key for the content of each file."""
+        if self._keys is None:
+            self._keys = list(self._pool.map(file_key, self.paths))
+        return list(self._keys)
+
     def fingerprint(self) -> str:
-        """A hash of every file's name, size and label."""
+        """A hash of every file's content and label; without `keys`, as runs of before had it, of every name,
+        size and label."""
         rows = [
-            f"{Path(p).name}:{Path(p).stat().st_size}:{k}"
-            for p, k in zip(self.paths, self.labels, strict=True)
+            f"{Path(p).name}:{Path(p).stat().st_size}:{k}" if self._named else f"{self._keys[i]}:{k}"
+            for i, (p, k) in enumerate(zip(self.paths, self.labels, strict=True))
         ]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
@@ -135,9 +153,26 @@ class FileImages:
 Images = MemoryImages | FileImages
 
 
+def without(images: Images, seen: set[str]) -> tuple[Images, int]:
+    """The images whose content is not among the keys `seen`, and how many were left out."""
+    fresh = torch.tensor([i for i, key in enumerate(images.keys()) if key not in seen], dtype=torch.long)
+    left_out = len(images) - len(fresh)
+    return (images.take(fresh) if left_out else images), left_out
+
+
 def batches(
     images: Images, batch_size: int, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order, in batches; of several processes, each gets every `world`-th batch."""
+    """All images in order, in batches; of several processes, each gets every `world`-th batch.
+
+    Raises:
+        ValueError: if there are images and none can be read.
+    """
+    count = 0
     for index in torch.arange(len(images)).split(batch_size)[rank::world]:
-        yield images.batch(index)
+        pixels, labels = images.readable(index)
+        count += len(labels)
+        if len(labels):
+            yield pixels, labels
+    if not count and world == 1:
+        raise ValueError("there are no images, or none that can be read")

@@ -6,7 +6,7 @@ at them before a run is finished.
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import skimage.data
@@ -17,7 +17,9 @@ from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
 
 from vit.data import shapes
-from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, decode
+from vit.data.files import decode, file_key
+from vit.data.folders import find_parts, read_classes, split_by_content
+from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, without
 
 # What each photograph is, and the square of it that we show: (top, left, side) in pixels.
 PHOTOGRAPHS: dict[str, tuple[int, int, int]] = {
@@ -26,8 +28,9 @@ PHOTOGRAPHS: dict[str, tuple[int, int, int]] = {
     "coffee": (0, 130, 400),  # a cup, a saucer and a spoon on wood
     "rocket": (0, 130, 427),  # a Falcon 9 at night
 }
+WORDS = ("shapes", "cifar10")  # data sets that are no folders
 IN_MEMORY = 2 << 30  # bytes; a larger set is decoded on the fly
-HELD_OUT = 0.1  # the part of every class that becomes validation (or test) when a folder has none
+HELD_OUT = 0.1  # about the part of every class that becomes validation (or test) when a folder has none
 SHAPES_HELD_OUT = 2_000  # pictures of `shapes` for validation, and as many for the test
 SPLIT_SEED = 0  # not the training seed: runs with other seeds must not validate on others' training images
 
@@ -104,12 +107,6 @@ def split(labels: Tensor, part: float, seed: int = SPLIT_SEED) -> tuple[Tensor, 
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
-def _take(images: Images, index: Tensor) -> Images:
-    if isinstance(images, MemoryImages):
-        return MemoryImages(images.images[index], images.labels[index])
-    return FileImages([images.paths[i] for i in index.tolist()], images.labels[index], images.img_size)
-
-
 def _shapes(img_size: int, train_size: int) -> Dataset:
     """Test and validation are the first pictures; training pictures follow, as many as wanted."""
 
@@ -139,83 +136,156 @@ def _cifar10(root: Path) -> Dataset:
     images = part(train=True)
     train, val = split(images.labels, HELD_OUT)
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    return Dataset("cifar10", classes, _take(images, train), _take(images, val), part(train=False))
+    return Dataset("cifar10", classes, images.take(train), images.take(val), part(train=False))
 
 
-def _files(folder: Path, img_size: int) -> tuple[Images, tuple[str, ...], int]:
-    """One image folder: its images, its classes, and how many files could not be read."""
-    try:
-        found = ImageFolder(folder)
-    except FileNotFoundError as error:  # no class folders, or one without images
-        raise ValueError(f"expected {folder}/<class>/<image files>: {str(error).splitlines()[0]}") from None
-    paths, labels = [p for p, _ in found.samples], torch.tensor([k for _, k in found.samples])
-    if len(paths) * 3 * img_size**2 > IN_MEMORY:
-        return FileImages(paths, labels, img_size), tuple(found.classes), 0
+def read_folder(
+    folder: Path, img_size: int, split_by: str = "content"
+) -> tuple[Images, tuple[str, ...], int]:
+    """A folder of class folders: its images, its classes, and how many files could not be read.
 
-    def load(path: str) -> Tensor | None:
+    The images of a class are in the order of their contents, so that a name decides nothing.
+
+    Raises:
+        ValueError: if there are no class folders, or one without images that can be read.
+    """
+    if split_by == "position":  # all as it was when runs were split so
         try:
-            return decode(path, img_size)
+            found = ImageFolder(folder)
+        except FileNotFoundError as error:  # no class folders, or one without images
+            raise ValueError(
+                f"expected {folder}/<class>/<image files>: {str(error).splitlines()[0]}"
+            ) from None
+        paths, labels = [p for p, _ in found.samples], torch.tensor([k for _, k in found.samples])
+        classes = tuple(found.classes)
+    else:
+        paths, labels, classes = read_classes(folder)
+    in_memory = len(paths) * 3 * img_size**2 <= IN_MEMORY
+
+    def load(path: str) -> tuple[Tensor | None, str]:
+        try:
+            key = "" if split_by == "position" else file_key(path)
+            return decode(path, img_size) if in_memory else None, key
         except ValueError as error:
             warnings.warn(f"{error}; skipped", stacklevel=2)
-            return None
+            return None, ""
 
+    if not in_memory and split_by == "position":
+        return FileImages(paths, labels, img_size), classes, 0
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(load, paths))
-    good = torch.tensor([image is not None for image in images])
-    labels = labels[good]
-    for k, name in enumerate(found.classes):
+        found = list(pool.map(load, paths))
+    good = [i for i, (image, key) in enumerate(found) if (key if not in_memory else image is not None)]
+    if split_by == "content":
+        good.sort(key=lambda i: (labels[i].item(), found[i][1]))
+    keys = [found[i][1] for i in good] if split_by == "content" else None
+    skipped, labels = len(paths) - len(good), labels[good]
+    for k, name in enumerate(classes):
         if not (labels == k).any():
             raise ValueError(f"class {name!r} in {folder} has no image that can be read")
-    tensor = torch.stack([image for image in images if image is not None])
-    return MemoryImages(tensor, labels), tuple(found.classes), int((~good).sum())
+    if not in_memory:
+        return FileImages([paths[i] for i in good], labels, img_size, keys=keys), classes, skipped
+    return MemoryImages(torch.stack([found[i][0] for i in good]), labels, keys), classes, skipped
 
 
-def _folder(root: Path, img_size: int) -> Dataset:
+def _hold_out(images: Images, part: str, split_by: str, keep: int) -> tuple[Images, Images]:
+    """What stays, and what is held out for validation ("val") or the test ("test")."""
+    if split_by == "position":
+        stays, held = split(images.labels, HELD_OUT, SPLIT_SEED + (part == "test"))
+    else:
+        mask = split_by_content(images.keys(), images.labels, HELD_OUT, part, keep)
+        stays, held = ((~mask).nonzero()[:, 0], mask.nonzero()[:, 0])
+    return images.take(stays), images.take(held)
+
+
+def _say_copies(root: Path, images: Images) -> None:
+    """Warn of byte-equal copies, and of those whose classes differ."""
+    keys, copies = images.keys(), len(images) - len(set(images.keys()))
+    torn = len(set(zip(keys, images.labels.tolist(), strict=True))) - len(set(keys))
+    if copies:
+        also = f"; {torn} of them in a class that its twin is not in" if torn else ""
+        warnings.warn(f"{root}: {copies} images are byte-equal copies of others{also}", stacklevel=2)
+
+
+def _folder(root: Path, img_size: int, split_by: str) -> Dataset:
     if not root.is_dir():
         raise ValueError(f"expected 'shapes', 'cifar10' or a folder of images, got {str(root)!r}")
-    parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
+    name, content = (f"./{root}" if str(root) in WORDS else str(root)), split_by == "content"
+    if content:
+        root, parts = find_parts(root)
+        if parts and "train" not in parts:
+            there = ", ".join(f"{path.name}/" for path in parts.values())
+            raise ValueError(f"{root} has {there} and no train/: to train, put class folders there")
+    else:
+        parts = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()}
     whole = "train" not in parts  # then the folders are the classes
-    train, classes, skipped = _files(root if whole else parts["train"], img_size)
+    train, classes, skipped = read_folder(root if whole else parts["train"], img_size, split_by)
     if len(classes) < 2:
-        raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone")
+        deeper = "; are the classes in there?" if any((root / classes[0]).glob("*/")) else ""
+        raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone{deeper}")
     sets: dict[str, Images | None] = {"test": None}
-    for name in () if whole else ("val", "test"):
-        if name in parts:
-            sets[name], theirs, bad = _files(parts[name], img_size)
+    for part in () if whole else ("val", "test"):
+        if part in parts:
+            sets[part], theirs, bad = read_folder(parts[part], img_size, split_by)
             skipped += bad
             if theirs != classes:
                 raise ValueError(
-                    f"{parts[name]} has classes {', '.join(theirs)}; train has {', '.join(classes)}"
+                    f"{parts[part]} has classes {', '.join(theirs)}; train has {', '.join(classes)}"
                 )
+    if content:
+        _say_copies(root if whole else parts["train"], train)
     if whole:
-        rest, test = split(train.labels, HELD_OUT, SPLIT_SEED + 1)
-        train, sets["test"] = _take(train, rest), _take(train, test)
+        train, sets["test"] = _hold_out(train, "test", split_by, keep=2)
     if "val" not in sets:
-        rest, val = split(train.labels, HELD_OUT)
-        train, sets["val"] = _take(train, rest), _take(train, val)
-    return Dataset(str(root), classes, train, sets["val"], sets["test"], skipped)
+        train, sets["val"] = _hold_out(train, "val", split_by, keep=1)
+    for part in [] if whole or not content else sorted(parts.keys() - {"train"}):
+        seen = set(train.keys()) | set(sets["val"].keys() if part == "test" else ())
+        sets[part], twins = without(sets[part], seen)
+        if twins:
+            warnings.warn(
+                f"{parts[part]}: {twins} images are byte-equal to others in training, and left out",
+                stacklevel=2,
+            )
+        if not len(sets[part]):
+            raise ValueError(f"all images of {parts[part]} are copies of training images")
+    return Dataset(name, classes, train, sets["val"], sets["test"], skipped)
+
+
+def is_word(name: str) -> bool:
+    """Whether a name means a data set of ours. The word comes first; a folder of that name is `./shapes`."""
+    if name in WORDS and Path(name).is_dir():
+        warnings.warn(
+            f"{name} is taken for the data set; the folder of that name here is ./{name}", stacklevel=2
+        )
+    return name in WORDS
 
 
 def load_data(
-    name: str, img_size: int = 32, train_size: int | None = None, root: str | Path = "data"
+    name: str,
+    img_size: int = 32,
+    train_size: int | None = None,
+    root: str | Path = "data",
+    split_by: str = "content",
 ) -> Dataset:
     """Load a data set as squares of `img_size` pixels.
 
     Args:
         name: "shapes" (drawn), "cifar10" (downloaded into `root` at first use), or a folder: with `train/`,
             and `val/` and `test/` where they exist, each holding one folder per class; or with the class
-            folders themselves. What is missing is split off the training images, with a fixed seed.
+            folders themselves. What is missing is split off the training images. Other usual names of the
+            three will do (`vit.data.folders`).
         train_size: how many training images to use; None means all (20,000 of `shapes`).
+        split_by: how images of a folder are held out: by their "content" (`split_by_content`), or by their
+            "position" in the list of files, as runs that do not say so did.
 
     Raises:
         ValueError: if there is no such data set, a class is empty, or classes of two splits differ.
     """
-    if name == "shapes":
+    if is_word(name) and name == "shapes":
         return _shapes(img_size, train_size or 20_000)
-    data = _cifar10(Path(root)) if name == "cifar10" else _folder(Path(name), img_size)
+    data = _cifar10(Path(root)) if name == "cifar10" else _folder(Path(name), img_size, split_by)
     if name == "cifar10" and img_size != 32:
         raise ValueError(f"CIFAR-10 has images of 32x32 pixels, got img_size={img_size}")
     if train_size is None or train_size >= len(data.train):
         return data
     kept = split(data.train.labels, train_size / len(data.train))[1]
-    return Dataset(data.name, data.classes, _take(data.train, kept), data.val, data.test, data.skipped)
+    return replace(data, train=data.train.take(kept))

@@ -4,6 +4,7 @@ Legend: B batch, S image side, K classes.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,22 +59,30 @@ class Classifier:
         logits = self.model(self.preprocessing.normalise(images.to(self.device)))
         return logits.float().softmax(1).cpu()
 
-    def predict(self, images: Tensor | Sequence[str | Path], top_k: int = 3) -> list[list[tuple[str, float]]]:
+    def predict(
+        self, images: Tensor | str | Path | Sequence[str | Path], top_k: int = 3
+    ) -> list[list[tuple[str, float]]]:
         """The `top_k` likeliest classes of each image, with their probabilities, likeliest first.
 
         Args:
-            images: a batch as for `probabilities`, or paths of image files.
+            images: a batch as for `probabilities`, or paths of image files. One path is a list of one.
 
         Raises:
-            ValueError: if a file cannot be read, or the tensor does not have the model's size.
+            ValueError: if a file cannot be read, the tensor does not have the model's size, or `top_k` < 1.
         """
-        if not isinstance(images, Tensor):
-            images = torch.stack([decode(path, self.preprocessing.img_size) for path in images])
-        values, indices = self.probabilities(images).topk(min(top_k, len(self.classes)))
-        return [
-            [(self.classes[k], p) for k, p in zip(ks, ps, strict=True)]
-            for ks, ps in zip(indices.tolist(), values.tolist(), strict=True)
-        ]
+        if top_k < 1:
+            raise ValueError(f"expected top_k to be at least 1, got {top_k}")
+        answers, size = [], self.preprocessing.img_size
+        whole = [images] if isinstance(images, str | Path) else images
+        paths = whole if isinstance(whole, Tensor) else list(whole)
+        for start in range(0, len(paths), 256):
+            some = paths[start : start + 256]
+            if not isinstance(some, Tensor):
+                some = torch.stack([decode(path, size) for path in some])
+            values, indices = self.probabilities(some).topk(min(top_k, len(self.classes)))
+            for ks, ps in zip(indices.tolist(), values.tolist(), strict=True):
+                answers.append([(self.classes[k], p) for k, p in zip(ks, ps, strict=True)])
+        return answers
 
     def predict_set(self, images: Images, batch_size: int = 256) -> tuple[Tensor, Tensor]:
         """Probabilities `(M, K)` and labels `(M,)` of a whole set, in order."""
@@ -83,14 +92,29 @@ class Classifier:
         return torch.cat([p for p, _ in results]), torch.cat([y for _, y in results])
 
 
+def find_weights(path: str | Path) -> Path:
+    """The weights file that is meant: one of `SHIPPED` by its name, the best of a run folder, or the file.
+
+    As with data sets, the word comes first: a folder called cifar10 is `./cifar10`, or a `Path`.
+    """
+    if isinstance(path, str) and path in SHIPPED:
+        if Path(path).exists():
+            warnings.warn(
+                f"{path} is taken for the model of the package; what is called so here is ./{path}",
+                stacklevel=2,
+            )
+        path = SHIPPED[path]
+    path = Path(path)
+    return path / BEST if path.is_dir() else path
+
+
 def load_classifier(path: str | Path, device: torch.device | str = "cpu") -> Classifier:
     """Load a weights file, the best weights of a run folder, or a model of `SHIPPED` by its name.
 
     Raises:
         ValueError: if there is none, or the file was not written by this package.
     """
-    path = Path(path) if Path(path).exists() else SHIPPED.get(str(path), Path(path))
-    path = path / BEST if path.is_dir() else path
+    path = find_weights(path)
     model, info = read_weights(path)
     with explained(path):
         about, classes = info["preprocessing"], tuple(info["classes"])
@@ -103,11 +127,17 @@ def summarise(probabilities: Tensor, labels: Tensor, bins: int = 15) -> dict[str
 
     Returns:
         `accuracy`, `correct` and `count`; `top5`, the part of images with the label among the likeliest five;
-        `loss` in nats per image; `confusion` `(K, K)`, rows the truth, columns the answer; and `ece`, the
+        `loss` in nats per image; `confusion` `(K, K)`, rows the truth, columns the answer; `ece`, the
         expected calibration error (Guo et al., 2017): how far confidence is from accuracy, on average over
-        `bins` equal bins of confidence.
+        `bins` equal bins of confidence; `confidence`, its mean; and `overconfidence`, that mean less the
+        accuracy: above 0 the model is too sure of itself, below 0 not sure enough.
+
+    Raises:
+        ValueError: if there are no predictions.
     """
     M, K = probabilities.shape
+    if not M:
+        raise ValueError("expected predictions of at least one image, got none")
     confidence, answer = probabilities.max(1)
     right = answer == labels
     confusion = torch.bincount(labels * K + answer, minlength=K * K).reshape(K, K)
@@ -122,5 +152,7 @@ def summarise(probabilities: Tensor, labels: Tensor, bins: int = 15) -> dict[str
         "top5": int((likeliest == labels[:, None]).sum()) / M,
         "loss": float(-chosen.log().mean()),
         "ece": float(gap.abs().sum() / M),
+        "confidence": float(confidence.mean()),
+        "overconfidence": float(-gap.sum() / M),
         "confusion": confusion,
     }

@@ -1,7 +1,7 @@
 """How a model learns.
 
 `recipe`: every setting, and the named recipes. `augment`: what is done to the pictures. `trainer`: one step.
-`run`: a whole run and its folder. `checkpoint`: what it goes on from after a stop.
+`plan`: what it will cost. `run`: a whole run and its folder. `checkpoint`: what it goes on from after a stop.
 """
 
 from vit.training.augment import Augment, hashed, reseed

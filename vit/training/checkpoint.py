@@ -22,6 +22,14 @@ FORMAT = "vit-checkpoint-1"
 LAST, PREVIOUS, RECEIPT = "last.pt", "previous.pt", "receipt.json"
 
 
+def new_folder(name: str) -> Path:
+    """The first of runs/name, runs/name-2, runs/name-3 ... that is not there."""
+    number = 1
+    while (folder := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
 class Folder:
     """The files of a run. One that cannot be written now stays in memory until the next flush."""
 

@@ -1,5 +1,6 @@
 """Everything that decides how a model is trained, except the machine: one dataclass and the named recipes."""
 
+import ast
 import difflib
 import math
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ class Recipe:
 
     data: str = "shapes"  # "shapes", "cifar10", or a folder of images
     train_size: int | None = None  # training images to use; None: all
+    split_by: str = "content"  # what holds out a folder's images; "position" in runs that do not say
     model: str = "vit_nano_4"  # a preset of `vit.config`
     model_options: dict[str, Any] = field(
         default_factory=dict
@@ -69,6 +71,8 @@ class Recipe:
                 raise ValueError(f"{f.name} must be {expected}, got {value!r}")
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"expected optimizer to be adamw or muon, got {self.optimizer!r}")
+        if self.split_by not in ("content", "position"):
+            raise ValueError(f"expected split_by to be content or position, got {self.split_by!r}")
         positive = ("train_size", "img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk")
         for name in positive:
             if (value := getattr(self, name)) is not None and not value > 0:
@@ -185,6 +189,32 @@ RECIPES: dict[str, dict[str, Any]] = {
         "half_weights": True,
     },
 }
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Fields of a recipe as typed after `--set`: `["lr=3e-4", "model_options.depth=4"]` -> a dictionary.
+
+    Raises:
+        ValueError: if one is not NAME=VALUE, or NAME has no parts.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"expected NAME=VALUE after --set, got {pair!r}")
+        words = {"true": True, "false": False, "none": None}
+        try:
+            value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        group, dot, key = name.partition(".")
+        if dot and not isinstance(options.setdefault(group, {}), dict):
+            raise ValueError(f"--set {pair}: {group} is {options[group]!r}, which has no parts")
+        if dot:
+            options[group][key] = value
+        else:
+            options[name] = value
+    return options
 
 
 def get_recipe(name: str, **overrides: Any) -> Recipe:

@@ -13,9 +13,10 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from vit.data.images import FileImages
 from vit.data.sets import SPLIT_SEED, Dataset, load_data
 from vit.inference.classifier import pick_device
 from vit.inference.weights import BEST, explained, read_weights, versions, weights_bytes
@@ -39,6 +39,7 @@ from vit.training.checkpoint import (
     peak_memory,
     read_last,
 )
+from vit.training.plan import plan
 from vit.training.recipe import Recipe
 from vit.training.trainer import Trainer, evaluate
 
@@ -108,6 +109,7 @@ def train(
     data: Dataset | None = None,
     model: VisionTransformer | None = None,
     data_root: str | Path = "data",
+    moved: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train by a recipe, into a run folder; return the receipt.
@@ -121,10 +123,12 @@ def train(
         finish: with `resume`, train no further: test the best weights so far and write the receipt.
         data: used instead of loading `recipe.data`.
         model: trained instead of a new `recipe.model`.
+        moved: with `resume`, the folder of images, if it is not where it was.
+        quiet: say nothing: neither what the run will cost nor how far it is.
 
     Raises:
         ValueError: if the folder already holds a run and `resume` is not set, if there is nothing to resume,
-            if the data changed since, or if the loss stops being a number.
+            if the data changed since, if it will not fit the memory, or if the loss stops being a number.
         OSError: if the last files cannot be written. The checkpoint before is intact.
     """
     out, signals = Path(out), Signals()
@@ -141,7 +145,8 @@ def train(
             return receipt
     if recipe is None:
         with explained(out):
-            recipe = Recipe(**state["recipe"])
+            recipe = Recipe(**{"split_by": "position"} | state["recipe"])
+    recipe = recipe if moved is None else replace(recipe, data=moved)
     device = pick_device(device)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if ours := world > 1 and not dist.is_initialized():
@@ -152,9 +157,13 @@ def train(
     try:
         if not first:
             dist.barrier()  # the first process alone downloads
-        data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root)
+        data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root, recipe.split_by)
         if first and world > 1:
             dist.barrier()
+        if model is None:
+            says = plan(recipe, len(data.train), len(data.classes), device, world)
+            if first and not quiet:
+                print(says, file=sys.stderr)
         trainer = Trainer(recipe, data, device, model)
         with signals:  # open to the end: the receipt is written, too, before anything else
             receipt = _run(trainer, Folder(out), state, max_minutes, finish, quiet or not first, signals)
@@ -188,6 +197,8 @@ def _run(
         signals.start -= before  # its clock is the run's
     about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
     about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": hardware(trainer.device)}
+    # What the model has seen, and what chose its weights: `vit evaluate` must not call them test images.
+    seen = {f"{part}_hashes": "".join(getattr(data, part).keys()) for part in ("train", "val") if first}
     folder.put("config.json", _json(about["recipe"]))
 
     def save() -> OSError | None:
@@ -224,7 +235,7 @@ def _run(
                 if row["val_accuracy"] > best["val_accuracy"]:
                     best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
                     if first:
-                        folder.put(BEST, weights_bytes(candidate, about | best, recipe.half_weights))
+                        folder.put(BEST, weights_bytes(candidate, about | best | seen, recipe.half_weights))
                 if first:
                     folder.put("metrics.csv", _table(rows))
                     folder.flush()  # what fails is tried again, and reported, with the checkpoint
@@ -253,9 +264,8 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     """Look at the test images, this once, and write the receipt."""
     data = trainer.data
     model, info = read_weights(folder.path / BEST)
-    images = {part: len(getattr(data, part) or ()) for part in ("train", "val", "test")}
     receipt |= {"best": {key: info[key] for key in ("epoch", "val_accuracy", "val_loss")}}
-    receipt |= {"images": images, "split_seed": SPLIT_SEED, "test_accuracy": None}
+    receipt |= {"split_seed": SPLIT_SEED, "test_accuracy": None}
     if data.test is not None:
         result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
         receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}
@@ -263,8 +273,10 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
         folder.put(BEST, weights_bytes(model, tested, trainer.recipe.half_weights))
     receipt |= {"parameters": sum(p.numel() for p in model.parameters()), "processes": trainer.world}
     receipt |= {"bf16": trainer.bf16, "wall_seconds": round(signals.clock(), 1)}
-    unread = (len(part.skipped) for part in (data.train, data.val, data.test) if isinstance(part, FileImages))
-    receipt |= {"skipped_files": data.skipped + sum(unread), "versions": versions()}
+    parts = {"train": data.train, "val": data.val, "test": data.test}
+    unread = {name: len(getattr(part, "skipped", ())) for name, part in parts.items()}
+    receipt |= {"images": {name: len(part or ()) - unread[name] for name, part in parts.items()}}
+    receipt |= {"skipped_files": data.skipped + sum(unread.values()), "versions": versions()}
     receipt |= {"peak_memory": peak_memory(trainer.device, receipt["peak_memory"])}
     folder.put(RECEIPT, _json(receipt))
     if error := folder.flush():

@@ -1,0 +1,221 @@
+"""Folders of images as people have them: which files are pictures, which folders are parts or classes.
+
+root/train/CLASS/...   and val/ and test/, by any of their usual names; or
+root/CLASS/...         which is then split by the content of each file
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vit.data.files import HEIF, picture_extensions
+
+PARTS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation", "dev"},
+    "test": {"test", "testing"},
+}
+# What systems leave in folders, besides names that begin with a dot.
+SYSTEM = {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle"}
+SYSTEM |= {"$recycle.bin", "system volume information", "lost+found"}
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in SYSTEM
+
+
+def same_name(text: str) -> str:
+    """A name in the one spelling (NFC) of all that look like it: é is one character, or e and an accent."""
+    return unicodedata.normalize("NFC", text)
+
+
+def pictures(
+    folder: Path, passed: Counter[str] | None = None, _seen: set[Path] | None = None
+) -> Iterator[Path]:
+    """The picture files under a folder, in order of name; training and prediction both find them here.
+
+    Links are followed, each real folder once. Hidden files and folders, those of the system, and files whose
+    extension Pillow does not open are passed over, and counted by reason in `passed`.
+    """
+    passed = Counter() if passed is None else passed
+    real = Path(folder).resolve()
+    seen = {real, *real.parents} if _seen is None else _seen  # a link upwards would bring in all the rest
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        passed[f"folders that cannot be opened ({error.strerror})"] += 1
+        return
+    for entry in entries:
+        path, ending = Path(entry.path), Path(entry.name).suffix.lower()
+        if _hidden(entry.name):
+            passed["hidden or of the system"] += 1
+        elif path.is_dir():
+            if (real := path.resolve()) in seen:
+                passed["links to folders that were there already"] += 1
+            else:
+                seen.add(real)
+                yield from pictures(path, passed, seen)
+        elif ending in picture_extensions():
+            yield path
+        elif ending in HEIF:
+            passed["HEIC, which pillow-heif would read (pip install pillow-heif)"] += 1
+        else:
+            passed[f"not pictures by their names ({ending or 'no extension'})"] += 1
+
+
+def say_passed(folder: str | Path, passed: Counter[str]) -> None:
+    """Warn of what `pictures` passed over, in one line."""
+    if passed:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(passed.items()))
+        warnings.warn(f"passed over in {folder}: {reasons}", stacklevel=2)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return next(pictures(folder), None) is not None
+
+
+def _directly(folder: Path) -> bool:
+    """Whether there are pictures in the folder itself."""
+    names = (path for path in folder.iterdir() if not _hidden(path.name) and not path.is_dir())
+    return any(path.suffix.lower() in picture_extensions() for path in names)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path.name))
+
+
+def _part(name: str, whole: bool = True) -> str | None:
+    """The part that a folder is named after; with `whole` off, also by a word of its name: training_set."""
+    words = {name.casefold()} if whole else set(re.split(r"[^a-z]+", name.casefold()))
+    found = [part for part, spellings in PARTS.items() if spellings & words]
+    return found[0] if len(found) == 1 else None
+
+
+def _inside(folder: Path) -> Path:
+    """The folder; or, where all it holds is another of its name, that one: set/set/train, train/train/cat."""
+    inner, name = [path for path in _subfolders(folder) if _holds_pictures(path)], folder.resolve().name
+    if len(inner) != 1 or _directly(folder) or not any(map(_holds_pictures, _subfolders(inner[0]))):
+        return folder
+    mine, theirs = (same_name(text).casefold() for text in (name, inner[0].name))
+    alike = mine == theirs or (_part(mine) is not None and _part(mine) == _part(theirs))
+    return _inside(inner[0]) if alike else folder
+
+
+def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
+    """The folder that holds the set, and its parts "train", "val" and "test", each where there is one.
+
+    A folder is a part by its name (`PARTS`, in any case) and by holding folders of pictures. One that holds
+    pictures itself, and stands alone in this, is a class called `train`. Without parts, the folders are the
+    classes. What lies beside the parts is named in a warning.
+
+    Raises:
+        ValueError: if two folders are the same part, or if what would be the classes looks like parts.
+    """
+    root = _inside(root)
+    folders, parts = _subfolders(root), {}
+    for folder in folders:
+        part = _part(folder.name)
+        if part and any(map(_holds_pictures, _subfolders(folder))):
+            if part in parts:
+                raise ValueError(
+                    f"{root} has {parts[part].name}/ and {folder.name}/, and both say {part}: rename one"
+                )
+            parts[part] = folder
+    if len(parts) == 1 and any(map(_directly, parts.values())):
+        parts = {}
+    if parts:
+        if beside := [f"{folder.name}/" for folder in folders if folder not in parts.values()]:
+            used = ", ".join(f"{folder.name}/" for folder in parts.values())
+            warnings.warn(f"{root}: {used} are used, {', '.join(beside)} not", stacklevel=2)
+        return root, {part: _inside(folder) for part, folder in parts.items()}
+    inner = {folder: frozenset(path.name for path in _subfolders(_inside(folder))) for folder in folders}
+    alike = len(folders) > 1 and len(set(inner.values())) == 1 and not any(map(_directly, folders))
+    named = [folder for folder in folders if _part(folder.name, whole=False)]
+    sure = len({_part(folder.name) for folder in folders} - {None}) > 1
+    sure |= len(named) == len(folders) or (
+        len({inner[f] for f in named}) == 1 and any(inner[f] for f in named)
+    )
+    why = ""
+    if alike and inner[folders[0]]:
+        why = f"each holds the folders {', '.join(sorted(inner[folders[0]])[:4])}"
+    elif len({_part(folder.name, whole=False) for folder in named}) > 1 and sure:
+        why = "so they are called"
+    if why:
+        names = ", ".join(f"{folder.name}/" for folder in folders[:4])
+        raise ValueError(
+            f"the folders of {root} ({names}) look like parts of a set, not like classes: {why}. Call them "
+            "train/, val/ and test/, each with one folder of pictures per class; or give the folder whose "
+            "folders are the classes"
+        )
+    return root, {}
+
+
+def read_classes(folder: Path) -> tuple[list[str], Tensor, tuple[str, ...]]:
+    """The pictures of a folder of classes: paths, labels `(M,)`, and the classes' names in order.
+
+    Raises:
+        ValueError: if there are no class folders, or one without pictures.
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in _subfolders(folder):
+        groups.setdefault(same_name(path.name), []).append(path)
+    if not groups:
+        raise ValueError(f"expected {folder}/<class>/<image files>, got no folders in {folder}")
+    passed: Counter[str] = Counter(
+        _hidden(path.name) and "hidden or of the system" for path in folder.iterdir()
+    )
+    del passed[False]
+    paths, labels = [], []
+    for k, name in enumerate(sorted(groups)):
+        mine = [str(path) for place in groups[name] for path in pictures(place, passed)]
+        if not mine:
+            raise ValueError(
+                f"class {name!r} in {folder} has no image"
+                + "".join(f"; passed over: {n} {reason}" for reason, n in sorted(passed.items()))
+            )
+        paths += mine
+        labels += [k] * len(mine)
+    say_passed(folder, passed)
+    return paths, torch.tensor(labels), tuple(sorted(groups))
+
+
+def split_by_content(keys: Sequence[str], labels: Tensor, part: float, name: str, keep: int = 1) -> Tensor:
+    """Which pictures are held out for the part called `name`: a mask `(M,)`.
+
+    A picture's own content decides: a hash of its key and `name`, as a number in [0, 1), is below `part`.
+    So adding, renaming, removing or breaking one file moves no other, and byte-equal copies stay together.
+    There is one exception. A class in which nothing falls below `part` lends the picture that comes nearest,
+    and a class must keep `keep` different pictures, those farthest from it. Only in classes so small can a
+    picture move, when another joins or leaves; `vit evaluate` leaves out what a model was trained on.
+
+    Raises:
+        ValueError: if a class has too few different pictures.
+    """
+    place = {
+        key: int.from_bytes(hashlib.sha256(f"{name}:{key}".encode()).digest()[:8]) / 2**64
+        for key in set(keys)
+    }
+    classes: dict[int, set[str]] = {}
+    for key, k in zip(keys, labels.tolist(), strict=True):
+        classes.setdefault(k, set()).add(key)
+    held = {key for key, value in place.items() if value < part}
+    for members in classes.values():
+        ordered = sorted(members, key=place.__getitem__)
+        if len(ordered) <= keep:
+            raise ValueError(
+                f"expected at least {keep + 1} different images of every class, to hold out one for {name}, "
+                f"got {len(ordered)} of one"
+            )
+        if not held & members:
+            held.add(ordered[0])
+        held -= set(ordered[-keep:])
+    return torch.tensor([key in held for key in keys])
