@@ -649,7 +649,15 @@ four, val4 = only(drawn.train, 2400), only(drawn.val, 250)
 
 
 def curves(images, epochs, lr=2e-3, **options):
-    sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pool": "mean", "pos_embed": "sincos2d", **options}
+    sizes = {
+        "embed_dim": 64,
+        "depth": 3,
+        "num_heads": 4,
+        "class_token": False,
+        "global_pool": "avg",
+        "pos_embed": "sincos2d",
+        **options,
+    }
     plain = {"flip": False, "pad": 0.0, "bf16": False}
     recipe = Recipe(img_size=24, epochs=epochs, batch_size=20, lr=lr, model_options=sizes, **plain)
     trainer = Trainer(recipe, Dataset("four", ("ring", "bar", "star", "heart"), images, val4, None))
@@ -1055,8 +1063,8 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
 # %%
 torch.manual_seed(0)
 conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
-vit = create_model("vit_nano_4", pool="mean").eval()
-bag = create_model("vit_nano_4", pool="mean", pos_embed="none").eval()
+vit = create_model("vit_nano_4", class_token=False, global_pool="avg").eval()
+bag = create_model("vit_nano_4", class_token=False, global_pool="avg", pos_embed="none").eval()
 
 
 def moves_along(f, pixels, by):

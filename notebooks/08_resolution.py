@@ -85,7 +85,7 @@ assert [name for name, *_ in differ] == ["pos_embed"]
 # entry. (We leave the class token out, so that the factors are exact.)
 
 # %%
-configs = [get_config("vit_b_16", img_size=side, pool="mean") for side in (224, 640)]
+configs = [get_config("vit_b_16", img_size=side, class_token=False, global_pool="avg") for side in (224, 640)]
 N, N_large = (c.num_patches for c in configs)
 costs = [count_macs(c) for c in configs]
 print(f"patches: {N} -> {N_large:,}, times {N_large / N:.1f}")
@@ -133,7 +133,7 @@ plt.show()
 
 # %%
 LOW, HIGH, P = 24, 48, 4
-options = {"embed_dim": 64, "depth": 3, "num_heads": 4, "in_chans": 1, "pool": "cls", "pos_embed": "learned"}
+options = {"embed_dim": 64, "depth": 3, "num_heads": 4, "in_chans": 1, "pos_embed": "learned"}
 plain = {"flip": False, "pad": 0.0, "bf16": False}  # (1)!
 
 

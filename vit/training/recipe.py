@@ -116,7 +116,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # 20,000 pictures are too few to learn them by heart.
     "shapes": {
         "data": "shapes",
-        "model_options": {"pool": "mean", "pos_embed": "sincos2d"},
+        "model_options": {"class_token": False, "global_pool": "avg", "pos_embed": "sincos2d"},
         "epochs": 5,
         "batch_size": 64,
         "lr": 7e-4,
