@@ -151,10 +151,9 @@ def load_state(
     D, C, _, P = _rank("patch_embed.proj.weight", ours["patch_embed.proj.weight"], 4).shape
     reg_tokens = ours["reg_token"].shape[1] if "reg_token" in ours else 0
     rows, prefix = _rank("pos_embed", ours["pos_embed"], 3).shape[1], reg_tokens + ("cls_token" in ours)
-    sides = [
-        math.isqrt(rows - n) for n in (0, 1, prefix) if rows > n
-    ]  # not all libraries have rows for these
-    side = next((s for s, n in zip(sides, (0, 1, prefix), strict=False) if s * s == rows - n), sides[0])
+    # Not every library has rows for the class token, or for registers.
+    prefixes = (n for n in (0, 1, prefix) if n < rows and math.isqrt(rows - n) ** 2 == rows - n)
+    side = math.isqrt(rows - next(prefixes, 0))
     trained_size = (side * P, side * P) if trained_size is None else trained_size
     fields = {
         "img_size": trained_size if img_size is None else img_size,
@@ -174,10 +173,7 @@ def load_state(
         "gelu": SOURCES[source].gelu,
         "head": "mlp" if "pre_logits.fc.weight" in ours else "linear",
     }
-    if classes := num_classes or len(ours.get("head.bias", ())):
-        fields["num_classes"] = classes
-    else:
-        fields["head"] = "none"
+    fields["num_classes"] = len(ours.get("head.bias", ()))  # a new head comes last
     if SOURCES[source].flax:
         fields["num_heads"] = state[key_map(source, 1)["blocks.0.attn.qkv.weight"][0]].shape[1]
     elif D % 64 and "num_heads" not in options:
@@ -186,9 +182,8 @@ def load_state(
     trained = replace(config, img_size=trained_size).grid_size
     ours["pos_embed"] = _positions(ours["pos_embed"], source, prefix, trained, config.grid_size)
 
-    model = VisionTransformer(config).eval()
-    if num_classes:
-        ours |= {key: value for key, value in model.state_dict().items() if key.startswith("head.")}
+    with torch.device("meta"):  # shapes alone: to draw numbers only to overwrite them takes seconds
+        model = VisionTransformer(config).eval()
     expected, got = ({k: tuple(v.shape) for k, v in d.items()} for d in (model.state_dict(), ours))
     if expected != got:
         keys, wrong = key_map(source, depth), [k for k in expected | got if expected.get(k) != got.get(k)]
@@ -196,5 +191,7 @@ def load_state(
             "shapes do not fit: "
             + "; ".join(f"{', '.join(keys[k])}: expected {expected.get(k)}, got {got.get(k)}" for k in wrong)
         )
-    model.load_state_dict(ours)
-    return model
+    model.load_state_dict({key: value.clone() for key, value in ours.items()}, assign=True)
+    if num_classes:
+        model.reset_classifier(num_classes)
+    return model.eval()
