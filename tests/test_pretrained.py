@@ -9,9 +9,11 @@ import hashlib
 import itertools
 import math
 import os
+import re
 import shutil
 import socket
 import time
+from contextlib import suppress
 
 import huggingface_hub
 import numpy as np
@@ -522,10 +524,13 @@ def test_no_two_libraries_resize_alike():
 
 
 def test_our_own_names_are_timms():
-    for config in ({"head": "mlp"}, {"head": "mlp", "depth": 12}):
-        model = VisionTransformer(ViTConfig(**TINY | config))
-        keys = key_map("timm", model.config.depth)
-        assert keys == {name: (name,) for name in model.state_dict()}
+    everything = {"head": "mlp", "init_values": 0.1, "reg_tokens": 1}
+    for depth in (2, 12):
+        norms = [
+            VisionTransformer(ViTConfig(**TINY | everything | {"depth": depth, "fc_norm": f})) for f in (0, 1)
+        ]
+        names = {name for model in norms for name in model.state_dict()}
+        assert key_map("timm", depth) == {name: (name,) for name in names}
 
 
 def test_published_names():
@@ -780,7 +785,7 @@ def test_settings_beside_the_weights_get_one_safe_line(tmp_path):
 
 def test_code_beside_the_weights_is_named_and_not_recommended(tmp_path):
     torch.save({"w": torch.ones(1), "args": argparse.Namespace(lr=Malicious())}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="builtins.print.*which could run; ask for a safetensors") as error:
+    with pytest.raises(ValueError, match=r"builtins.print.*which could run; ask for a safetensors") as error:
         read_state(tmp_path / "w.pth")
     assert "safe to read" not in str(error.value)
 
@@ -947,44 +952,38 @@ def test_a_file_of_another_model(tmp_path):
 
 ARCHITECTURES = {}
 for _name in timm.list_pretrained(["vit_*", "deit*"]):
-    ARCHITECTURES.setdefault(_name.partition(".")[0], _name)
-SHRUNK = {"embed_dim": 48, "depth": 1, "num_heads": 3}
+    ARCHITECTURES.setdefault(re.sub(r"_\d{3}$", "", _name.partition(".")[0]), _name)  # without image size
 
 
 def test_every_name_of_timms_loads_or_is_refused(monkeypatch, tmp_path):
     """Each architecture, one narrow block of it, with noise for weights."""
     create, found, path = timm.create_model, {}, tmp_path / "w.safetensors"
-
-    def shrunk(name):
-        try:
-            with torch.device("meta"):
-                return create(name, **SHRUNK).to_empty(device="cpu")
-        except Exception:  # some can't be made narrow, or not without numbers
-            with torch.device("meta"):
-                return create(name)
-
-    monkeypatch.setattr(timm, "create_model", shrunk)
     for architecture, name in ARCHITECTURES.items():
-        state = shrunk(name).state_dict()
-        if all(not value.is_meta for value in state.values()):
+        for options in ({"embed_dim": 48, "depth": 1, "num_heads": 3}, {"depth": 1}, {}):
+            with suppress(AssertionError, TypeError, ValueError), torch.device("meta"):
+                theirs = create(name, **options)
+                break  # some can't be made narrow, or not short
+        if type(theirs) is TimmViT:  # others are refused without a file
+            state = theirs.to_empty(device="cpu").state_dict()
             for key, value in state.items():
                 noise = torch.randn(value.shape) * (0.2 if value.ndim > 1 else 0.05)
                 state[key] = noise + (value.ndim == 1 and key.endswith("weight"))
             safetensors.torch.save_file(state, path)
+        monkeypatch.setattr(timm, "create_model", lambda name, theirs=theirs: theirs)
         try:
             config = load_pretrained(name, path).model.config
             found[architecture] = (config.reg_tokens, config.global_pool, config.init_values is not None)
         except ValueError as error:
             found[architecture] = str(error)
     refused = {name for name, value in found.items() if isinstance(value, str)}
-    assert len(found) - len(refused) >= 70
+    assert len(found) - len(refused) >= 40
     assert not [n for n in refused if "does not hold the weights" in found[n] or "damaged" in found[n]]
     assert found["vit_small_patch14_dinov2"] == (0, "token", True)
     assert found["vit_small_patch14_reg4_dinov2"] == (4, "token", True)
-    assert found["deit3_small_patch16_224"] == (0, "token", True)
-    assert found["vit_so400m_patch14_siglip_gap_384"] == (0, "avg", False)
-    assert "has a ParallelScalingBlock" in found["vit_pwee_patch16_reg1_gap_256"]
-    assert "is a VisionTransformerDistilled" in found["deit_tiny_distilled_patch16_224"]
+    assert found["deit3_small_patch16"] == (0, "token", True)
+    assert found["vit_so400m_patch14_siglip_gap"] == (0, "avg", False)
+    assert "has a ParallelScalingBlock" in found["vit_pwee_patch16_reg1_gap"]
+    assert "is a VisionTransformerDistilled" in found["deit_tiny_distilled_patch16"]
 
 
 # -- downloads, without one

@@ -96,7 +96,9 @@ def _positions(
     if grid == trained:
         return table
     image = table[:, prefix:].unflatten(1, trained).permute(0, 3, 1, 2)  # (1, D, gh, gw)
-    image = F.interpolate(image, size=grid, **SOURCES[source].resize)
+    # DINOv2's models with registers came with other code for it, which smooths.
+    smooth = {"antialias": True} if source.startswith("dinov2") and prefix > 1 else {}
+    image = F.interpolate(image, size=grid, **SOURCES[source].resize | smooth)
     return torch.cat([table[:, :prefix], image.flatten(2).transpose(1, 2)], dim=1)
 
 
