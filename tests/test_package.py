@@ -55,8 +55,8 @@ def siblings(source, package="vit"):
     }
 
 
-def test_the_model_fits_in_600_lines():
-    assert sum(length(ROOT / f"{name}.py") for name in ORDER) < 600
+def test_the_model_fits_in_700_lines():
+    assert sum(length(ROOT / f"{name}.py") for name in ORDER) < 700
 
 
 def test_the_package_fits_in_5000_lines():
