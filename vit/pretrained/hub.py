@@ -54,9 +54,10 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         BadZipFile, pickle.UnpicklingError, safetensors.SafetensorError,
     ) as error:  # fmt: skip
         reason = str(error).partition("\n")[0] or "it is empty"
+        reason = f"{path} is damaged or no file of weights: {reason}"
         if isinstance(error, pickle.UnpicklingError):
             reason = _refused(path)
-        raise ValueError(f"{path} is damaged or no file of weights: {reason}") from None
+        raise ValueError(reason) from None
     for name in ("model", "state_dict"):  # some files, as DeiT's, hold other things beside the weights
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
@@ -73,12 +74,13 @@ def _refused(path: Path) -> str:
         names = []
     if names == ["argparse.Namespace"]:  # the settings of a training script: values by name, nothing to run
         return (
-            "beside the weights it holds an argparse.Namespace, which is safe to read so: with "
+            f"{path} holds an argparse.Namespace beside its weights, which is safe to read so: with "
             "torch.serialization.safe_globals([argparse.Namespace]): state = torch.load(path, "
             "weights_only=True), and load_state takes the state dict in it"
         )
     also = f" ({', '.join(names)})" if names else ""
-    return f"it holds more than tensors and plain values{also}, which could run; ask for a safetensors file"
+    reason = f"it holds more than tensors and plain values{also}, which could run; ask for a safetensors file"
+    return f"{path} is damaged or no file of weights: {reason}"
 
 
 def _unknown(name: str, known: list[str]) -> ValueError:
