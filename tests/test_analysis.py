@@ -343,6 +343,21 @@ def test_gradient_rollout_finds_the_one_patch_that_speaks_for_a_class(pool):
     assert patch_map(blind, GRID, prefix)[0].std() < 1e-6
 
 
+def test_a_patch_map_shows_what_the_head_reads(randomise):
+    # A class token and two registers stand in front, and are there whether the head reads them or not.
+    for pool in ("token", "avg"):
+        fields = {"global_pool": pool, "reg_tokens": 2, "fc_norm": pool == "avg", **TINY}
+        config = ViTConfig(img_size=(8, 12), **fields)
+        matrix = torch.randn(2, 9, 9)
+        shown = patch_map(matrix, GRID, config.num_prefix_tokens, config.global_pool)
+        expected = matrix[:, 0, 3:] if pool == "token" else matrix[:, 3:, 3:].mean(1)
+        torch.testing.assert_close(shown, expected.reshape(2, *GRID))
+        model = randomise(VisionTransformer(config))
+        images = torch.randn(2, 3, 8, 12)
+        assert gradient_rollout(model, images, torch.tensor([0, 1])).shape == (2, 9, 9)
+        torch.testing.assert_close(logit_lens(model, images)[-1], model(images))
+
+
 def test_gradient_rollout_works_in_inference_mode(model, images):
     target = torch.tensor([3, 1])
     expected = gradient_rollout(model, images, target)

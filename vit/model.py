@@ -172,7 +172,7 @@ class VisionTransformer(nn.Module):
         """The head: a linear layer, or `nn.Identity` where there is none."""
         return self.head
 
-    @torch.inference_mode(False)
+    @torch.inference_mode(False)  # or a parameter made here could never be trained
     def reset_classifier(self, num_classes: int, global_pool: GlobalPool | None = None) -> None:
         """A new head, which may read other tokens, for the old one and its hidden layer; 0 classes: none.
 
@@ -195,7 +195,7 @@ class VisionTransformer(nn.Module):
         """Names of parameters that are values and not maps, for timm's optimisers: they do not decay."""
         return {"pos_embed", "cls_token", "reg_token"}
 
-    @torch.inference_mode(False)
+    @torch.inference_mode(False)  # or a parameter made here could never be trained
     def set_input_size(self, img_size: int | tuple[int, int], recompute: bool = False) -> None:
         """Accept images of another size from now on, in place (section 3.2).
 
