@@ -19,7 +19,8 @@ from vit.data import Dataset, MemoryImages, load_data
 from vit.training import Recipe, Trainer
 
 CLASSES = ("ring", "bar", "star", "heart")
-SIZES = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pool": "mean", "pos_embed": "sincos2d"}
+SIZES = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pos_embed": "sincos2d"}
+SIZES |= {"class_token": False, "global_pool": "avg"}
 LIVE = Recipe(  # what lesson 6 trains live, and what goes right
     img_size=24, epochs=6, batch_size=20, lr=2e-3, model_options=SIZES, flip=False, pad=0.0, bf16=False
 )

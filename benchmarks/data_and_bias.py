@@ -72,8 +72,8 @@ def build(model: str, times: int = 1) -> nn.Module:
     if model == "cnn":
         return ConvNet(ConvNetConfig(img_size=SIDE, width=16 * times, depths=(1, 1, 1)))
     how = {
-        "learned": {"pool": "cls", "pos_embed": "learned"},
-        "vit": {"pool": "mean", "pos_embed": "sincos2d"},
+        "learned": {"pos_embed": "learned"},
+        "vit": {"class_token": False, "global_pool": "avg", "pos_embed": "sincos2d"},
     }
     return create_model(
         "vit_nano_4", img_size=SIDE, embed_dim=48 * times, depth=4, num_heads=3 * times, **how[model]

@@ -183,11 +183,11 @@ assert torch.equal(*gradients)
 # > a different learning-rate”. (appendix D.3; GAP is global average pooling)
 #
 # With its own learning rate each works about as well as the other (Figure 9 there). The authors keep the class token
-# to stay close to the original Transformer. In `vit` the choice is one field. With `pool="mean"` there is no class
-# token anywhere, and the sequence is one shorter.
+# to stay close to the original Transformer. In `vit` there is a field for either side of it: `class_token` says whether there is
+# one, `global_pool` what the head reads. Here there is none anywhere, and the sequence is one shorter.
 
 # %%
-averaging = small_vit(pool="mean")
+averaging = small_vit(class_token=False, global_pool="avg")
 with torch.no_grad():
     tokens = averaging.forward_features(photos)  # (4, 196, D)
     by_hand = tokens.mean(dim=1)  # (4, D)
@@ -786,8 +786,8 @@ plt.show()
 # %% [markdown]
 # Interpolation stretches the pattern: the middle of the picture keeps the vector of the middle. Computing anew keeps
 # the *step*: one patch to the right is the same turn of the hands as before. These are two different answers. The
-# paper takes the first for its learned tables. So does `set_input_size` in `vit`; sine-cosine tables it computes
-# anew. What either does to accuracy is a matter for lesson 8.
+# paper takes the first for its learned tables. So does `set_input_size` in `vit`, for tables of either kind; with
+# `recompute=True` it computes sines and cosines anew. What either does to accuracy is a matter for lesson 8.
 #
 # > **Common mistake.** Resizing the table along the sequence, class row and all, or with its axes folded in the wrong
 # > order. Neither raises an error. Here is the tile of the same place after each.

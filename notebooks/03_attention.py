@@ -1087,7 +1087,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # <details>
 # <summary>Hint</summary>
 #
-# The MLP is two matrices of $D \times 4D$. Use `pool="mean"`, so that there is no class token to count.
+# The MLP is two matrices of $D \times 4D$. Use `class_token=False`, so that it need not be counted, and with it
+# `global_pool="avg"`.
 #
 # </details>
 # <details>
@@ -1098,7 +1099,7 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 #
 #
 # def parts(height, width):
-#     config = get_config("vit_b_16", img_size=(height, width), pool="mean")
+#     config = get_config("vit_b_16", img_size=(height, width), class_token=False, global_pool="avg")
 #     macs = count_macs(config)
 #     table = macs["attn.scores"] + macs["attn.values"]
 #     return config.num_tokens, table, macs["attn.qkv"] + macs["attn.proj"], macs["mlp"]

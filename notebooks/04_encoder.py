@@ -1257,11 +1257,11 @@ for block in model.blocks:
 # ```python
 # from vit import count_macs, get_config
 #
-# config = get_config("vit_b_16", img_size=(768, 1024), pool="mean")
+# config = get_config("vit_b_16", img_size=(768, 1024), class_token=False, global_pool="avg")
 # macs = count_macs(config)
 # assert config.num_tokens == 4 * config.embed_dim == 3072
 # assert macs["attn.scores"] + macs["attn.values"] == macs["mlp"]
-# small = count_macs(get_config("vit_b_16", pool="mean"))
+# small = count_macs(get_config("vit_b_16", class_token=False, global_pool="avg"))
 # assert small["mlp"] > 15 * (small["attn.scores"] + small["attn.values"])
 # ```
 #

@@ -799,10 +799,10 @@ print("features", tuple(features.shape), "-> pooled", tuple(pooled.shape), "-> l
 # with a tanh, then the classifier. The paper does not print its width; ours is $D$.
 
 # %%
-print("pool   head     tokens  output      parameters   of the head")
-for pool in ("cls", "mean"):
+print("read   head     tokens  output      parameters   of the head")
+for pool in ("token", "avg"):
     for head in ("linear", "mlp", "none"):
-        model = on_meta("vit_b_16", pool=pool, head=head)
+        model = on_meta("vit_b_16", class_token=pool == "token", global_pool=pool, head=head)
         out = model(torch.empty(2, 3, 224, 224, device="meta"))
         N, n = model.config.num_tokens, sum(p.numel() for p in model.parameters())
         ends = [*model.head.parameters(), *model.pre_logits.parameters()]
@@ -811,8 +811,8 @@ for pool in ("cls", "mean"):
         assert out.shape == (2, 768 if head == "none" else 1000)
 
 # %% [markdown]
-# With `pool="mean"` there is no class token, as in [lesson 2](02_positions.ipynb): one token fewer goes through the
-# encoder, and the average of all normalised patches is classified. With `head="none"` the pooled vector itself comes
+# In the lower half there is no class token, as in [lesson 2](02_positions.ipynb): one token fewer goes through the
+# encoder, and `global_pool="avg"` classifies the average of all normalised patches. With `head="none"` the pooled vector itself comes
 # out.
 #
 # When a pre-trained ViT gets a new task, the paper cuts behind the encoder, not in the middle of the head:
@@ -971,7 +971,7 @@ attempts = {
     "no batch axis": lambda: ours(photo),
     "heads": lambda: create_model("vit_ti_16", num_heads=5),
     "patches": lambda: create_model("vit_b_16", img_size=200),
-    "choice": lambda: create_model("vit_b_16", pool="max"),
+    "choice": lambda: create_model("vit_b_16", global_pool="max"),
     "name": lambda: get_config("vit_b16"),
 }
 for what, attempt in attempts.items():
@@ -1063,7 +1063,7 @@ print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {ro
 # | Table 1 | Base, Large, Huge | `PRESETS` | 5 |
 # | Appendix A | multi-head attention, equations 5 to 8 | `Attention`, `explicit_attention` | [3](03_attention.ipynb) |
 # | Appendix B.1 | dropout, and where | `ViTConfig.drop_rate` | [4](04_encoder.ipynb) |
-# | Appendix D.3 | class token or average | `ViTConfig.pool` | [2](02_positions.ipynb), 5 |
+# | Appendix D.3 | class token or average | `ViTConfig.class_token`, `global_pool` | [2](02_positions.ipynb), 5 |
 # | Appendix D.4 | kinds of positions | `ViTConfig.pos_embed` | [2](02_positions.ipynb) |
 #
 # And these are the places where we do otherwise than the paper, or than the JAX code that its authors published with
@@ -1336,7 +1336,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # </details>
 #
 # **3. Registers.** Darcet et al. (2024) add a few extra learned tokens that stand for no patch and are thrown away at
-# the end. Add four to our class without touching it.
+# the end. Add four to our class without touching it, and without the field `reg_tokens`, which does it.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1375,8 +1375,9 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # </details>
 #
-# **4. Mean, then norm.** Our model with `pool="mean"` normalises every patch and then averages, as the paper's code
-# does. timm averages first and normalises the result. Do the two differ? Make ours agree with timm's.
+# **4. Mean, then norm.** Our model with `global_pool="avg"` normalises every patch and then averages, as the paper's code
+# does. timm averages first and normalises the result. Do the two differ? Make ours agree with timm's. (There is a
+# field for it. Do it without.)
 #
 # <details>
 # <summary>Hint</summary>
@@ -1410,7 +1411,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # theirs = timm.models.VisionTransformer(class_token=False, global_pool="avg", **sizes).eval()
 # state = {key.replace("fc_norm", "norm"): value for key, value in theirs.state_dict().items()}
 # images = torch.rand(2, 3, 32, 32)
-# config = ViTConfig(pool="mean", **sizes)
+# config = ViTConfig(class_token=False, global_pool="avg", **sizes)
 # same, other = MeanThenNorm(config).eval(), VisionTransformer(config).eval()
 # same.load_state_dict(state)
 # other.load_state_dict(state)
@@ -1418,7 +1419,8 @@ assert not torch.allclose(first, last, atol=1e-3)
 # assert not torch.allclose(other(images), theirs(images), atol=1e-3)
 # ```
 #
-# They differ, and the state dict fits both. If you load a mean-pooled checkpoint, ask which of the two it is.
+# They differ, and but for a name the state dict fits both. If you load a mean-pooled checkpoint, ask which of the two
+# it is. In `vit` the field is `fc_norm`, as in timm.
 #
 # </details>
 #

@@ -591,7 +591,8 @@ def read_rows(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pool": "mean", "pos_embed": "sincos2d"}
+sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pos_embed": "sincos2d"}
+sizes |= {"class_token": False, "global_pool": "avg"}
 plain = {"flip": False, "pad": 0.0, "bf16": False}
 recipe = Recipe(img_size=24, epochs=6, batch_size=20, lr=2e-3, model_options=sizes, **plain)
 live = work / "live"
@@ -1065,8 +1066,8 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
 # %%
 torch.manual_seed(0)
 conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
-vit = create_model("vit_nano_4", pool="mean").eval()
-bag = create_model("vit_nano_4", pool="mean", pos_embed="none").eval()
+vit = create_model("vit_nano_4", class_token=False, global_pool="avg").eval()
+bag = create_model("vit_nano_4", class_token=False, global_pool="avg", pos_embed="none").eval()
 
 
 def moves_along(f, pixels, by):

@@ -85,7 +85,7 @@ assert [name for name, *_ in differ] == ["pos_embed"]
 # entry. (We leave the class token out, so that the factors are exact.)
 
 # %%
-configs = [get_config("vit_b_16", img_size=side, pool="mean") for side in (224, 640)]
+configs = [get_config("vit_b_16", img_size=side, class_token=False, global_pool="avg") for side in (224, 640)]
 N, N_large = (c.num_patches for c in configs)
 costs = [count_macs(c) for c in configs]
 print(f"patches: {N} -> {N_large:,}, times {N_large / N:.1f}")
@@ -133,7 +133,7 @@ plt.show()
 
 # %%
 LOW, HIGH, P = 24, 48, 4
-options = {"embed_dim": 64, "depth": 3, "num_heads": 4, "in_chans": 1, "pool": "cls", "pos_embed": "learned"}
+options = {"embed_dim": 64, "depth": 3, "num_heads": 4, "in_chans": 1, "pos_embed": "learned"}
 plain = {"flip": False, "pad": 0.0, "bf16": False}  # (1)!
 
 
@@ -293,7 +293,7 @@ new, ask = (12, 12), 128
 scenes, truth, _ = draw(torch.arange(ask), HIGH)
 scenes = shipped.preprocessing.normalise(scenes)
 anew = copy.deepcopy(model_32)
-anew.set_input_size(HIGH)  # (1)!
+anew.set_input_size(HIGH, recompute=True)  # (1)!
 right = interpolate_positions(waves, model_32.config.grid_size, new, num_prefix_tokens=0)
 tables = {
     "interpolated": right,
@@ -319,6 +319,9 @@ def with_table(table):
     return other
 
 
+by_itself = copy.deepcopy(model_32)
+by_itself.set_input_size(HIGH)
+assert_close(by_itself.pos_embed, right)
 scores = {name: accuracy(with_table(table), scenes, truth) for name, table in tables.items()}
 for name, score in scores.items():
     print(f"{name:27} {score:6.1%}")
@@ -327,7 +330,8 @@ assert max(score for name, score in scores.items() if name != "interpolated") < 
 assert scores["no positions at all"] < 0.3
 
 # %% [markdown]
-# 1. For a table made of waves, `set_input_size` does not interpolate. It computes the table of the larger grid.
+# 1. Left to itself, `set_input_size` interpolates, also a table made of waves. Asked to, it computes the table of the
+#    larger grid.
 
 # %% alt="Seven rows, one for each table. On the left three small 12 by 12 similarity maps for three places, the place itself marked; on the right a bar for the accuracy. Interpolated: bright around the place, a bar near 100 percent. Computed anew: bright nearer to the upper left corner, a bar about half as long. Along the sequence: streaks. Swapped: bright at the mirrored place. Over and over: broken stripes. Zeros: empty below. No positions: empty. The last five bars are short, near the dashed line of chance at 10 percent."
 figure = plt.figure(figsize=(WIDTH, 4.6))
@@ -364,8 +368,8 @@ plt.show()
 # model has never met. What it has learned is where things lie *in the picture*. Interpolation keeps that.
 #
 # > **Common mistake.** Believing that a formula needs no interpolation. It can be computed for any grid, and the model
-# > has learned its values on one. Our own `set_input_size` computes it anew, which is right before training. After
-# > training, put the stretched table in its place, as `with_table` does.
+# > has learned its values on one. `recompute=True` is right before training, and only then. (In an earlier version of
+# > this package `set_input_size` made this very mistake.)
 
 # %% [markdown] anchor="larger-helps"
 # ## Do larger pictures help?
@@ -406,7 +410,7 @@ for size in sizes:
 by_waves = {"interpolated": [], "computed anew": []}
 for size in wave_sizes:
     pictures, answers, _ = draw(torch.arange(ask), size)
-    anew.set_input_size(size)
+    anew.set_input_size(size, recompute=True)
     tables_here = (interpolate_positions(waves, (8, 8), anew.config.grid_size, 0), anew.pos_embed)
     for name, table in zip(by_waves, tables_here, strict=True):
         by_waves[name].append(accuracy(with_table(table), shipped.preprocessing.normalise(pictures), answers))

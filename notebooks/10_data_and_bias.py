@@ -157,7 +157,9 @@ def noticed(f, place):
 
 
 torch.manual_seed(0)
-tiny = create_model("vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, pool="mean").eval()
+tiny = create_model(
+    "vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, class_token=False, global_pool="avg"
+).eval()
 star, pixel = images[7:8], (9, 14)  # row, column
 ROUNDING = 1e-6  # what is smaller is no change
 maps = {f"{n} conv layer{'s' * (n > 1)}": noticed(stack(n), pixel) for n in (1, 2, 4)}
@@ -217,7 +219,14 @@ def tokens(model):
 
 torch.manual_seed(0)
 bag = create_model(
-    "vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, pos_embed="none", pool="mean"
+    "vit_nano_4",
+    img_size=S,
+    embed_dim=48,
+    depth=4,
+    num_heads=3,
+    pos_embed="none",
+    class_token=False,
+    global_pool="avg",
 )
 convolutions = stack(3)
 shifts = range(9)
@@ -633,7 +642,14 @@ def build(model):
     if model == "cnn":
         return ConvNet(ConvNetConfig(img_size=S, width=16, depths=(1, 1, 1)))
     return create_model(
-        "vit_nano_4", img_size=S, embed_dim=48, depth=4, num_heads=3, pool="mean", pos_embed="sincos2d"
+        "vit_nano_4",
+        img_size=S,
+        embed_dim=48,
+        depth=4,
+        num_heads=3,
+        class_token=False,
+        global_pool="avg",
+        pos_embed="sincos2d",
     )
 
 

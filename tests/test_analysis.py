@@ -25,9 +25,14 @@ TINY = {"patch_size": 4, "num_classes": 5, "embed_dim": 24, "depth": 3, "num_hea
 GRID = (2, 3)  # rectangular, so that rows and columns cannot change places unnoticed
 
 
-@pytest.fixture(params=["cls", "mean"])
+def reads(pool):
+    """The fields of a model without class token, or of one that reads it."""
+    return {"class_token": pool == "token", "global_pool": pool}
+
+
+@pytest.fixture(params=["token", "avg"])
 def model(request, randomise):
-    return randomise(VisionTransformer(ViTConfig(img_size=(8, 12), pool=request.param, **TINY)))
+    return randomise(VisionTransformer(ViTConfig(img_size=(8, 12), **reads(request.param), **TINY)))
 
 
 @pytest.fixture
@@ -302,7 +307,7 @@ def two_colour_model(pool):
     are, positions and MLP add nothing. A black patch is zero everywhere, so it says nothing to anyone.
     """
     sizes = {"embed_dim": 4, "depth": 1, "num_heads": 1, "num_classes": 2, "in_chans": 2, "patch_size": 2}
-    model = VisionTransformer(ViTConfig(img_size=(4, 6), pool=pool, pos_embed="none", **sizes)).eval()
+    model = VisionTransformer(ViTConfig(img_size=(4, 6), **reads(pool), pos_embed="none", **sizes)).eval()
     with torch.no_grad():
         for p in model.parameters():
             if p.ndim != 1:
@@ -316,9 +321,9 @@ def two_colour_model(pool):
     return model
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["token", "avg"])
 def test_gradient_rollout_finds_the_one_patch_that_speaks_for_a_class(pool):
-    model, prefix = two_colour_model(pool), int(pool == "cls")
+    model, prefix = two_colour_model(pool), int(pool == "token")
     image = torch.zeros(1, 2, 4, 6)
     image[0, 0, 0:2, 4:6] = 1  # colour 0 in patch (0, 2)
     image[0, 1, 2:4, 2:4] = 1  # colour 1 in patch (1, 1)
@@ -336,6 +341,30 @@ def test_gradient_rollout_finds_the_one_patch_that_speaks_for_a_class(pool):
     blind = rollout(model.attention_maps(images), num_prefix_tokens=prefix)
     assert torch.equal(blind[0], blind[1])
     assert patch_map(blind, GRID, prefix)[0].std() < 1e-6
+
+
+def test_a_patch_map_shows_what_the_head_reads(randomise):
+    # A class token and two registers stand in front, and are there whether the head reads them or not.
+    for pool in ("token", "avg"):
+        fields = {"global_pool": pool, "reg_tokens": 2, "fc_norm": pool == "avg", **TINY}
+        config = ViTConfig(img_size=(8, 12), **fields)
+        matrix = torch.randn(2, 9, 9)
+        shown = patch_map(matrix, GRID, config.num_prefix_tokens, config.global_pool)
+        expected = matrix[:, 0, 3:] if pool == "token" else matrix[:, 3:, 3:].mean(1)
+        torch.testing.assert_close(shown, expected.reshape(2, *GRID))
+        model = randomise(VisionTransformer(config))
+        images = torch.randn(2, 3, 8, 12)
+        assert gradient_rollout(model, images, torch.tensor([0, 1])).shape == (2, 9, 9)
+        torch.testing.assert_close(logit_lens(model, images)[-1], model(images))
+
+
+def test_gradient_rollout_works_in_inference_mode(model, images):
+    target = torch.tensor([3, 1])
+    expected = gradient_rollout(model, images, target)
+    with torch.inference_mode():
+        assert torch.equal(gradient_rollout(model, images + 0, target + 0), expected)
+    with torch.no_grad():
+        assert torch.equal(gradient_rollout(model, images, target), expected)
 
 
 def test_gradient_rollout_is_the_formula(model, images):

@@ -25,7 +25,12 @@ TINY = {
 }
 CONFIGS = {
     "cls": ViTConfig(**TINY),
-    "mean": ViTConfig(**TINY, pool="mean"),
+    "mean": ViTConfig(**TINY, class_token=False, global_pool="avg"),
+    "class token not read": ViTConfig(**TINY, global_pool="avg"),
+    "LayerScale": ViTConfig(**TINY, init_values=0.1),
+    "registers": ViTConfig(**TINY, reg_tokens=4),
+    "norm after the token": ViTConfig(**TINY, fc_norm=True),
+    "all of it": ViTConfig(**TINY, fc_norm=True, global_pool="avg", reg_tokens=2, init_values=0.1),
     "mlp head": ViTConfig(**TINY, head="mlp"),
     "no head": ViTConfig(**TINY, head="none"),
     "rectangular": ViTConfig(**{**TINY, "img_size": (8, 24)}),

@@ -120,10 +120,22 @@ def test_summary_by_hand():
         summarise(p[:0], torch.tensor([]))
 
 
-def test_onnx_says_what_torch_says(classifier, tmp_path):
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_onnx_says_what_torch_says(classifier, tmp_path, monkeypatch, limit):
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
+    if limit:  # as if this model had more than two gigabytes
+        monkeypatch.setattr("vit.inference.export.LARGEST", limit)
     file = export_onnx(classifier, tmp_path / "m.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"][: 2 if limit else 1]
+    graph = onnx.load(file, load_external_data=False).graph
+    outside = {t.name for t in graph.initializer if t.external_data}
+    assert ("model.head.weight" in outside) == bool(limit)
+    moved = tmp_path / "moved"  # both together
+    moved.mkdir()
+    for path in [path for path in tmp_path.iterdir() if path != moved]:
+        path.rename(moved / path.name)
+    file = moved / file.name
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     assert [o.name for o in session.get_outputs()] == ["logits", "attention_0", "attention_1", "attention_2"]
     for count in (1, 5):
@@ -143,3 +155,25 @@ def test_a_drawn_picture_survives_the_way_through_a_file(tmp_path):
     pixels = load_data("shapes", 16, 10).train.images[0]
     Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())).save(tmp_path / "x.png")
     assert torch.equal(decode(tmp_path / "x.png", 16), pixels)
+
+
+# -- half precision and inference mode
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_precision_answers(classifier, dtype):
+    x = images(3)
+    expected = classifier.probabilities(x)
+    classifier.model.to(dtype)
+    for given in (x, x / 255, (x / 255).half()):
+        answer = classifier.probabilities(given)
+        assert answer.dtype == torch.float32
+        torch.testing.assert_close(answer, expected, atol=0.05, rtol=0)
+
+
+def test_a_model_that_was_read_in_inference_mode_can_be_trained(path):
+    with torch.inference_mode():
+        model = load_classifier(path).model
+    model.set_input_size(24)
+    model(torch.randn(2, 3, 24, 24)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())

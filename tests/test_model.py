@@ -28,6 +28,11 @@ def tiny(**overrides):
     return VisionTransformer(ViTConfig(**{**TINY, **overrides})).eval()
 
 
+def reads(pool):
+    """The fields of a model without class token, or of one that reads it."""
+    return {"class_token": pool == "token", "global_pool": pool}
+
+
 # -- config
 
 
@@ -41,7 +46,7 @@ def test_an_img_size_is_stored_as_height_and_width():
 
 
 def test_mean_pooling_has_no_class_token():
-    config = ViTConfig(pool="mean")
+    config = ViTConfig(class_token=False, global_pool="avg")
     assert (config.num_prefix_tokens, config.num_tokens) == (0, 196)
 
 
@@ -62,13 +67,12 @@ BAD_VALUES = [
     *[
         ({name: value}, f"^{name} must be positive, got {value}$")
         for name in (
-            "patch_size",
             "in_chans",
-            "num_classes",
             "embed_dim",
             "depth",
             "num_heads",
             "mlp_ratio",
+            "norm_eps",
         )
         for value in (0, -1)
     ],
@@ -76,7 +80,15 @@ BAD_VALUES = [
         {"pos_embed": "rope"},
         r"pos_embed must be one of \('none', 'learned', 'sincos1d', 'sincos2d'\), got 'rope'",
     ),
-    ({"pool": "max"}, r"pool must be one of \('cls', 'mean'\), got 'max'"),
+    ({"global_pool": "max"}, r"global_pool must be one of \('token', 'avg'\), got 'max'"),
+    ({"gelu": "quick"}, r"gelu must be one of \('none', 'tanh'\), got 'quick'"),
+    ({"class_token": False}, "without a class token there is none to read: expected global_pool=.avg."),
+    ({"patch_size": (16, 8)}, "patches are square: expected patch_size to be one side, got 16x8"),
+    ({"patch_size": 0}, r"patch_size must be a positive int or \(height, width\), got 0"),
+    ({"num_classes": -1}, "num_classes must not be negative, got -1"),
+    ({"reg_tokens": -1}, "reg_tokens must not be negative, got -1"),
+    ({"init_values": 0.0}, "init_values must be positive, got 0.0"),
+    ({"pos_embed": "sincos2d", "pos_size": 100}, "multiples of patch_size=16, got 100x100"),
     ({"head": None}, r"head must be one of \('linear', 'mlp', 'none'\), got None"),
     *[
         ({name: value}, rf"^{name} must lie in \[0, 1\), got {value}$")
@@ -235,7 +247,12 @@ def test_state_dict_keys_are_a_contract():
 @pytest.mark.parametrize(
     ("overrides", "missing", "added"),
     [
-        ({"pool": "mean"}, {"cls_token"}, set()),
+        (reads("avg"), {"cls_token"}, set()),
+        ({"global_pool": "avg"}, set(), set()),
+        ({"reg_tokens": 2}, set(), {"reg_token"}),
+        ({"init_values": 0.1}, set(), {"blocks.0.ls1.gamma", "blocks.0.ls2.gamma"}),
+        ({"fc_norm": True}, {"norm.weight", "norm.bias"}, {"fc_norm.weight", "fc_norm.bias"}),
+        ({"num_classes": 0}, {"head.weight", "head.bias"}, set()),
         ({"pos_embed": "none"}, {"pos_embed"}, set()),
         ({"pos_embed": "sincos1d"}, {"pos_embed"}, set()),  # a function of the sizes: nothing to save
         ({"pos_embed": "sincos2d"}, {"pos_embed"}, set()),
@@ -252,13 +269,13 @@ def test_options_change_only_their_own_keys(overrides, missing, added):
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "none"])
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["token", "avg"])
 @pytest.mark.parametrize("pos_embed", ["none", "learned", "sincos1d", "sincos2d"])
 def test_forward_shapes(pos_embed, pool, head):
-    model = tiny(pos_embed=pos_embed, pool=pool, head=head)
+    model = tiny(pos_embed=pos_embed, **reads(pool), head=head)
     images = torch.randn(2, 3, 16, 16)
     features = model.forward_features(images)
-    assert features.shape == (2, 17 if pool == "cls" else 16, 24)
+    assert features.shape == (2, 17 if pool == "token" else 16, 24)
     assert model(images).shape == (2, 24 if head == "none" else 7)
     assert torch.equal(model(images), model.forward_head(features))
 
@@ -274,11 +291,11 @@ def test_any_channels_and_rectangles(in_chans, size):
         model(torch.randn(2, in_chans + 1, *size))
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["token", "avg"])
 def test_the_head_reads_the_class_token_or_the_mean(pool):
-    model = tiny(pool=pool, head="none")
+    model = tiny(**reads(pool), head="none")
     x = torch.randn(2, 5, 24)
-    assert torch.equal(model.forward_head(x), x[:, 0] if pool == "cls" else x.mean(1))
+    assert torch.equal(model.forward_head(x), x[:, 0] if pool == "token" else x.mean(1))
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "none"])
@@ -301,14 +318,14 @@ def test_equation_1(randomise):
     torch.testing.assert_close(model.embed(images), sequence + model.pos_embed)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["token", "avg"])
 @pytest.mark.parametrize("pos_embed", ["sincos1d", "sincos2d"])
 def test_fixed_positions_are_added_to_patches_and_not_to_the_class_token(pos_embed, pool):
-    model = tiny(pos_embed=pos_embed, pool=pool, img_size=(8, 24))
+    model = tiny(pos_embed=pos_embed, **reads(pool), img_size=(8, 24))
     table = sincos_1d(12, 24) if pos_embed == "sincos1d" else sincos_2d((2, 6), 24)
     x, images = model.embed(images := torch.randn(2, 3, 8, 24)), images
     torch.testing.assert_close(x[:, -12:] - model.patch_embed(images), table.expand(2, 12, 24))
-    if pool == "cls":
+    if pool == "token":
         assert torch.equal(x[:, :1], model.cls_token.expand(2, 1, 24))
     assert not model.pos_embed.requires_grad
     assert model.double().pos_embed.dtype == torch.float64  # a buffer: it moves with the model
@@ -350,9 +367,9 @@ def snapshot(model):
     return attributes, tensors, hooks
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["token", "avg"])
 def test_attention_maps_are_the_weights_of_an_ordinary_forward(pool, randomise, sdpa_calls):
-    model = randomise(tiny(pool=pool))
+    model = randomise(tiny(**reads(pool)))
     images = torch.randn(2, 3, 16, 16)
     before = snapshot(model)
     maps = model.attention_maps(images)
@@ -419,13 +436,13 @@ def test_rates_act_in_training_only(rate):
 # -- other input sizes
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean"])
+@pytest.mark.parametrize("pool", ["token", "avg"])
 @pytest.mark.parametrize("size", [(24, 24), (8, 8), (20, 12)])
 def test_set_input_size_is_timms(size, pool, randomise):
-    ours = randomise(tiny(img_size=(16, 12), pool=pool))
+    ours = randomise(tiny(img_size=(16, 12), **reads(pool)))
     theirs = TimmViT(
         **{**TINY, "img_size": (16, 12)},
-        **({"class_token": False, "global_pool": "avg", "fc_norm": False} if pool == "mean" else {}),
+        **({"class_token": False, "global_pool": "avg", "fc_norm": False} if pool == "avg" else {}),
     ).eval()
     theirs.load_state_dict(ours.state_dict())
     with torch.no_grad():
@@ -440,15 +457,57 @@ def test_set_input_size_is_timms(size, pool, randomise):
 
 
 @pytest.mark.parametrize("pos_embed", ["none", "sincos1d", "sincos2d"])
-def test_set_input_size_without_learned_positions_is_a_new_model_with_the_old_weights(pos_embed, randomise):
+def test_recomputed_positions_are_those_of_a_new_model(pos_embed, randomise):
     model = randomise(tiny(pos_embed=pos_embed))
     fresh = tiny(pos_embed=pos_embed, img_size=(8, 24))
     fresh.load_state_dict(model.state_dict())
-    model.set_input_size((8, 24))
+    model.set_input_size((8, 24), recompute=True)
     images = torch.randn(2, 3, 8, 24)
     assert torch.equal(model(images), fresh(images))
-    assert "pos_embed" not in model.state_dict()
     assert model.config == fresh.config
+
+
+def test_learned_positions_cannot_be_computed():
+    with pytest.raises(ValueError, match="learned ones can't be computed"):
+        tiny().set_input_size(24, recompute=True)
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+@pytest.mark.parametrize("pos_embed", ["sincos1d", "sincos2d"])
+def test_fixed_positions_are_interpolated_like_learned_ones(pos_embed, pool):
+    model = tiny(pos_embed=pos_embed, **reads(pool))
+    learned = tiny(**reads(pool))
+    with torch.no_grad():
+        learned.pos_embed.copy_(model.pos_embed)
+    before = model.pos_embed
+    learned.set_input_size((24, 8))
+    model.set_input_size(40)  # on the way
+    model.set_input_size((24, 8))
+    assert torch.equal(model.pos_embed, learned.pos_embed)
+    assert model.config.pos_size == (16, 16)
+    # The weights say nothing of the table, and need not: the config does.
+    assert "pos_embed" not in model.state_dict()
+    assert torch.equal(VisionTransformer(model.config).pos_embed, model.pos_embed)
+    model.set_input_size(16)  # nothing was lost
+    assert torch.equal(model.pos_embed, before)
+    assert model.config == tiny(pos_embed=pos_embed, **reads(pool)).config
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_model_of_another_precision_keeps_it_when_resized(dtype):
+    for pos_embed in ("learned", "sincos2d"):
+        model = tiny(pos_embed=pos_embed).to(dtype)
+        model.set_input_size(24)
+        assert model.pos_embed.dtype == dtype
+
+
+def test_a_model_that_is_changed_in_inference_mode_can_be_trained():
+    model = tiny()
+    with torch.inference_mode():
+        model.set_input_size(24)
+        model.reset_classifier(5)
+    model(torch.randn(2, 3, 24, 24)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
 
 
 @pytest.mark.parametrize("pos_embed", ["none", "learned", "sincos1d", "sincos2d"])
@@ -494,6 +553,109 @@ def test_the_old_size_is_refused_after_a_change():
         model(torch.randn(2, 3, 16, 16))
 
 
+# -- what a ViT class of timm's can do
+
+
+@pytest.fixture
+def both(randomise):
+    """Our model and timm's, with registers and LayerScale and the same weights."""
+    more = {"reg_tokens": 2, "init_values": 0.5, "img_size": (16, 12)}
+    ours = randomise(tiny(**more))
+    theirs = TimmViT(**{**TINY, **more}).eval()
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def same(ours, theirs):
+    """One tensor, or tensors in the same lists and tuples."""
+    if isinstance(theirs, torch.Tensor):
+        return torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert len(ours) == len(theirs)
+    return [same(a, b) for a, b in zip(ours, theirs, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"indices": 2, "norm": True},
+        {"indices": [0, -1], "output_fmt": "NLC"},
+        {"indices": [1], "return_prefix_tokens": True, "intermediates_only": True},
+        {"indices": (0, 1), "stop_early": True, "norm": True},
+    ],
+    ids=str,
+)
+def test_intermediates_are_timms(both, options):
+    ours, theirs = both
+    images = torch.randn(2, 3, 16, 12)
+    same(ours.forward_intermediates(images, **options), theirs.forward_intermediates(images, **options))
+
+
+def test_intermediates_do_not_run_blocks_in_vain():
+    model, seen = tiny(), []
+    for i, block in enumerate(model.blocks):
+        block.register_forward_hook(lambda *_, i=i: seen.append(i))
+    model.forward_intermediates(torch.randn(1, 3, 16, 16), [0, 1], intermediates_only=True)
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("options", [{"indices": 0}, {"indices": 4}, {"indices": [3]}, {"output_fmt": "HWC"}])
+def test_an_intermediate_that_is_not_there_is_refused(options):
+    with pytest.raises(ValueError, match="expected numbers below 3 and NCHW or NLC, got"):
+        tiny().forward_intermediates(torch.randn(1, 3, 16, 16), **options)
+
+
+def test_a_classifier_can_be_taken_replaced_and_removed():
+    model = tiny(head="mlp").double()
+    assert model.get_classifier() is model.head
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    features = model.forward_features(images)
+    model.reset_classifier(5)
+    assert model(images).shape == (2, 5)
+    assert model.config == tiny(num_classes=5).config
+    assert set(model.state_dict()) == set(tiny(num_classes=5).state_dict())
+    assert 0 < model.head.weight.abs().max() <= 0.04
+    model.reset_classifier(0, global_pool="avg")
+    assert isinstance(model.get_classifier(), nn.Identity)
+    torch.testing.assert_close(model(images), features[:, 1:].mean(1))  # the token stays and is not read
+    assert VisionTransformer(model.config).load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="without a class token"):
+        tiny(**reads("avg")).reset_classifier(3, global_pool="token")
+    with pytest.raises(ValueError, match="num_classes must not be negative, got -3"):
+        model.reset_classifier(-3)
+
+
+def test_checkpointing_changes_memory_and_not_results():
+    model, images = tiny(drop_rate=0.1, drop_path_rate=0.3).train(), torch.randn(2, 3, 16, 16)
+
+    def run():
+        model.zero_grad()
+        torch.manual_seed(1)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+            loss = model(images).square().sum()
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters()]), sum(kept)
+
+    plain, much = run()
+    model.set_grad_checkpointing()
+    again, little = run()
+    model.set_grad_checkpointing(False)
+    assert run()[1] == much
+    torch.testing.assert_close(again, plain, atol=1e-6, rtol=1e-4)
+    assert little < much / 4
+
+
+def test_values_do_not_decay(both):
+    ours, theirs = both
+    assert ours.no_weight_decay() == theirs.no_weight_decay() - {"dist_token"}
+    assert ours.no_weight_decay() <= {name for name, _ in ours.named_parameters()}
+
+
+def test_a_square_pair_is_a_patch_size():
+    assert ViTConfig(patch_size=(16, 16)) == ViTConfig(patch_size=[16, 16]) == ViTConfig()
+
+
 # -- initialisation
 
 # A normal distribution cut at two standard deviations is this much narrower than the one it was cut from.
@@ -517,6 +679,9 @@ def test_initialisation():
     assert (model.patch_embed.proj.bias == 0).all()
     assert model.pos_embed.std().item() == pytest.approx(0.02 * CUT, rel=0.05)
     assert (model.cls_token == 0).all()
+    registers = tiny(reg_tokens=2, embed_dim=192).reg_token
+    assert registers.std().item() == pytest.approx(0.02 * CUT, rel=0.1)
+    assert (tiny(init_values=0.3).blocks[1].ls2.gamma == 0.3).all()
     for norm in (m for m in model.modules() if isinstance(m, nn.LayerNorm)):
         assert norm.eps == 1e-6
         assert (norm.weight == 1).all()

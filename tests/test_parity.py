@@ -77,7 +77,10 @@ TINY = {
     "depth": 3,
     "num_heads": 4,
 }
-MEAN = ({"pool": "mean"}, {"class_token": False, "global_pool": "avg", "fc_norm": False})
+MEAN = (
+    {"class_token": False, "global_pool": "avg"},
+    {"class_token": False, "global_pool": "avg", "fc_norm": False},
+)
 # Our field, timm's argument. Both take TINY as it is: the field names are timm's.
 VARIANTS = {
     "plain": ({}, {}),
@@ -90,6 +93,18 @@ VARIANTS = {
     "no positions": ({"pos_embed": "none"}, {"pos_embed": "none"}),
     "no head": ({"head": "none"}, {"num_classes": 0}),
     "narrow MLP": ({"mlp_ratio": 2.0}, {"mlp_ratio": 2.0}),
+    "class token not read": ({"global_pool": "avg"}, {"global_pool": "avg", "fc_norm": False}),
+    "norm after pooling": (
+        {"global_pool": "avg", "fc_norm": True, "reg_tokens": 3},
+        {"global_pool": "avg", "reg_tokens": 3},
+    ),
+    "norm after the token": ({"fc_norm": True}, {"fc_norm": True}),
+    "registers and LayerScale": tuple([{"reg_tokens": 4, "init_values": 1e-5}] * 2),
+    "registers alone": tuple({**side, "reg_tokens": 4} for side in MEAN),
+    "other numerics": (
+        {"norm_eps": 1e-3, "gelu": "tanh"},
+        {"norm_layer": partial(nn.LayerNorm, eps=1e-3), "act_layer": "gelu_tanh"},
+    ),
 }
 
 

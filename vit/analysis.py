@@ -165,12 +165,16 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
     """
     if target.shape != images.shape[:1]:
         raise ValueError(f"expected targets of shape ({len(images)},), got {tuple(target.shape)}")
-    with torch.enable_grad():
-        x, maps = model.embed(images).detach().requires_grad_(), []  # a graph even if the model is frozen
+    with torch.inference_mode(False), torch.enable_grad():  # gradients are needed, whoever asks
+        x, maps = (
+            model.embed(images.clone()).detach().requires_grad_(),
+            [],
+        )  # a graph even if the model is frozen
         for block in model.blocks:
             x, weights = block(x, need_weights=True)
             maps.append(weights)
         logits = model.forward_head(model.norm(x))  # (B, K)
+        target = target.clone()
         # An image's logit depends on its own weights alone, so the sum mixes nothing.
         gradients = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), maps)
     relevance = torch.eye(x.shape[1]).to(x)
@@ -179,16 +183,20 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
     return relevance
 
 
-def patch_map(matrix: Tensor, grid_size: tuple[int, int], num_prefix_tokens: int = 1) -> Tensor:
+def patch_map(
+    matrix: Tensor, grid_size: tuple[int, int], num_prefix_tokens: int = 1, global_pool: str | None = None
+) -> Tensor:
     """What the head reads of each patch, as a picture: `(..., N, N) -> (..., gh, gw)`.
 
-    The class token's row without its own column; where there is no class token, the mean of all rows.
+    Where it reads the class token, that token's row without the columns of prefix tokens; where it reads
+    "avg", the mean of the patches' rows. None: "token" if there are prefix tokens, else "avg".
 
     Raises:
         ValueError: if N is not `num_prefix_tokens` + the patches of the grid.
     """
     _check_tokens(matrix.shape[-1], grid_size, num_prefix_tokens)
-    row = matrix[..., 0, :] if num_prefix_tokens else matrix.mean(-2)
+    pool = global_pool or ("token" if num_prefix_tokens else "avg")
+    row = matrix[..., 0, :] if pool == "token" else matrix[..., num_prefix_tokens:, :].mean(-2)
     return row[..., num_prefix_tokens:].unflatten(-1, grid_size)
 
 

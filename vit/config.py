@@ -3,7 +3,7 @@
 Letters used in every file of this package:
 
     B batch   C image channels   H, W image height and width   P patch side
-    N tokens (patches, and the class token where there is one)  D width of a token
+    N tokens (patches, and before them the class token and registers, if any)  D width of a token
     h heads   d = D/h width of a head   L depth   K classes
 """
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 PosEmbed = Literal["none", "learned", "sincos1d", "sincos2d"]
-Pool = Literal["cls", "mean"]
+GlobalPool = Literal["token", "avg"]
 Head = Literal["linear", "mlp", "none"]
+Gelu = Literal["none", "tanh"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,48 +25,68 @@ class ViTConfig:
 
     Raises:
         ValueError: if the image does not divide into patches, the heads do not divide the width, or a
-            value lies outside its range. The message says what was expected and what came.
+            value lies outside its range.
     """
 
     img_size: int | tuple[int, int] = (224, 224)  # pixels, (H, W) once constructed
-    patch_size: int = 16  # pixels, P; patches are square
+    patch_size: int = 16  # pixels, P; patches are square, and a pair of equal sides will do
     in_chans: int = 3  # C
-    num_classes: int = 1000  # K; unused when head="none"
+    num_classes: int = 1000  # K; 0 means head="none", which does not use it
     embed_dim: int = 768  # D, the width of the residual stream
     depth: int = 12  # L, the number of blocks
     num_heads: int = 12  # h; each head is D/h wide (64 in the paper, 80 in Huge)
     mlp_ratio: float = 4.0  # hidden width of the MLP as a multiple of D
     qkv_bias: bool = True  # the paper's code has biases here, some later models do not
     pos_embed: PosEmbed = "learned"  # the paper's choice, compared in its appendix D.4
-    pool: Pool = "cls"  # "cls": read a class token; "mean": no class token, average the patches
+    pos_size: tuple[int, int] | None = None  # a sine-cosine table is stretched from this size; None: no need
+    class_token: bool = True  # a learned token in front of the patches; it may be there and not be read
+    reg_tokens: int = 0  # registers behind it: tokens to compute with, read by nobody (Darcet et al., 2024)
+    global_pool: GlobalPool = "token"  # the head reads "token": the class token; "avg": the patches' mean
+    fc_norm: bool = False  # the last norm comes after the pooling instead of before it
+    init_values: float | None = None  # start of LayerScale (Touvron et al., 2021b); None: no LayerScale
+    norm_eps: float = 1e-6  # of layer norms, as in timm, torchvision and the paper's code; PyTorch: 1e-5
+    gelu: Gelu = "none"  # PyTorch's words: the exact form x·Φ(x), or its "tanh" approximation
     head: Head = "linear"  # "mlp" is the paper's pre-training head: Linear, tanh, Linear
     drop_rate: float = 0.0  # dropout after the position sum, after attention and inside the MLP
     attn_drop_rate: float = 0.0  # dropout on the attention weights
     drop_path_rate: float = 0.0  # stochastic depth of the last block; earlier blocks grow linearly to it
 
     def __post_init__(self) -> None:
-        size = self.img_size
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        if len(size) != 2 or any(side <= 0 for side in size):
-            raise ValueError(f"img_size must be a positive int or (height, width), got {self.img_size!r}")
-        object.__setattr__(self, "img_size", size)  # the dataclass is frozen
-
-        positive = ("patch_size", "in_chans", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio")
-        for name in positive:
-            if getattr(self, name) <= 0:
+        fixed = {}  # the dataclass is frozen, so these are set around it
+        for name in ("img_size", "patch_size", "pos_size"):
+            size = getattr(self, name)
+            fixed[name] = (size, size) if isinstance(size, int) else size and tuple(size)
+            if size is not None and (len(fixed[name]) != 2 or min(fixed[name]) <= 0):
+                raise ValueError(f"{name} must be a positive int or (height, width), got {size!r}")
+        P, other = fixed["patch_size"]
+        if other != P:
+            raise ValueError(f"patches are square: expected patch_size to be one side, got {P}x{other}")
+        if fixed["pos_size"] == fixed["img_size"] or "sincos" not in str(self.pos_embed):
+            fixed["pos_size"] = None
+        fixed |= {"patch_size": P, "head": self.head if self.num_classes else "none"}
+        for name, value in fixed.items():
+            object.__setattr__(self, name, value)
+        for name in ("in_chans", "embed_dim", "depth", "num_heads", "mlp_ratio", "norm_eps", "init_values"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name, choices in (("pos_embed", PosEmbed), ("pool", Pool), ("head", Head)):
+        for name in ("num_classes", "reg_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        kinds = {"pos_embed": PosEmbed, "global_pool": GlobalPool, "head": Head, "gelu": Gelu}
+        for name, choices in kinds.items():
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {get_args(choices)}, got {getattr(self, name)!r}")
+        if self.global_pool == "token" and not self.class_token:
+            raise ValueError('without a class token there is none to read: expected global_pool="avg"')
         for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        P, (H, W) = self.patch_size, size
-        if H % P or W % P:
-            raise ValueError(f"expected image sides to be multiples of patch_size={P}, got {H}x{W}")
+        for H, W in (self.img_size, self.pos_size or self.img_size):
+            if H % P or W % P:
+                raise ValueError(f"expected image sides to be multiples of patch_size={P}, got {H}x{W}")
         if self.embed_dim % self.num_heads:
             raise ValueError(
-                f"expected embed_dim to be a multiple of num_heads={self.num_heads}, got {self.embed_dim}"
+                f"embed_dim must be a multiple of num_heads={self.num_heads}, got {self.embed_dim}"
             )
 
     @property
@@ -80,8 +101,8 @@ class ViTConfig:
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens in front of the patches: 1 when there is a class token, else 0."""
-        return int(self.pool == "cls")
+        """Tokens in front of the patches: the class token, if there is one, then the registers."""
+        return self.class_token + self.reg_tokens
 
     @property
     def num_tokens(self) -> int:

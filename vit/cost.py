@@ -39,11 +39,12 @@ def training_flops(config: ViTConfig, images: int = 1) -> int:
 def _block_parameters(config: ViTConfig) -> int:
     d, hidden = config.embed_dim, config.mlp_dim
     norms, attention = 4 * d, 3 * d * d + 3 * d * config.qkv_bias + d * d + d
-    return norms + attention + 2 * d * hidden + hidden + d
+    scales = 0 if config.init_values is None else 2 * d
+    return norms + attention + scales + 2 * d * hidden + hidden + d
 
 
 def count_parameters(config: ViTConfig) -> int:
-    """Learned numbers of the model: weights, biases, class token, positions."""
+    """Learned numbers of the model: weights, biases, class token, registers, positions."""
     d = config.embed_dim
     count = config.depth * _block_parameters(config) + 2 * d  # the final norm
     count += config.patch_size**2 * config.in_chans * d + d + config.num_prefix_tokens * d
@@ -65,11 +66,14 @@ def activation_bytes(config: ViTConfig, batch: int = 1, *, fused: bool = True, b
     token = narrow * (6 * d + 2 * config.mlp_dim)
     token += 4 * (2 * d + 4)  # inputs of both norms, each with its mean and deviation
     token += 4 * heads if fused else narrow * heads * n
-    kept = config.depth * n * token + 4 * n * (d + 2)  # the final norm
+    token += 0 if config.init_values is None else 2 * narrow * d  # what LayerScale multiplies
+    # The class token is a view, and a view keeps all that it is cut from; autocast makes a copy.
+    view = config.global_pool == "token"
+    kept = config.depth * n * token
+    kept += 4 * ((n if view else 1) * d + 2) if config.fc_norm else 4 * n * (d + 2)  # the final norm
     kept += narrow * config.in_chans * config.img_size[0] * config.img_size[1]
     if config.head != "none":
-        # The class token is a view, and a view keeps all that it is cut from; autocast makes a copy.
-        view = config.pool == "cls" and not bf16
+        view = view and not bf16 and not config.fc_norm
         kept += narrow * (n * d if view else d) + (narrow * d if config.head == "mlp" else 0)
     return batch * kept
 

@@ -3,22 +3,19 @@
 Legend: B batch, N tokens, D width.
 """
 
+import torch
 from torch import Tensor, nn
 
 from vit.attention import Attention
-
-# timm, torchvision and the paper's JAX code agree on 1e-6; PyTorch's default is 1e-5, and weights trained
-# with one give slightly different logits with the other.
-NORM_EPS = 1e-6
 
 
 class Mlp(nn.Module):
     """Two linear layers with a GELU between, applied to each token alone. `(B, N, D) -> (B, N, D)`."""
 
-    def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0):
+    def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0, gelu: str = "none"):
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden_dim)
-        self.act = nn.GELU()  # the exact form, x·Φ(x); some libraries use the tanh approximation
+        self.act = nn.GELU(gelu)  # "none": the exact form, x·Φ(x); some libraries approximate it by "tanh"
         self.fc2 = nn.Linear(hidden_dim, dim)
         self.drop = nn.Dropout(drop)
 
@@ -48,6 +45,18 @@ class DropPath(nn.Module):
         return branch * (mask / keep)
 
 
+class LayerScale(nn.Module):
+    """A learned factor for each channel of a branch, small at first (Touvron et al., 2021b, CaiT)."""
+
+    def __init__(self, dim: int, init_values: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), init_values))
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """`(B, N, D) -> (B, N, D)`."""
+        return branch * self.gamma
+
+
 class Block(nn.Module):
     """A pre-norm encoder block: norm, attention, add; norm, MLP, add. `(B, N, D) -> (B, N, D)`."""
 
@@ -60,12 +69,18 @@ class Block(nn.Module):
         drop: float = 0.0,
         attn_drop: float = 0.0,
         drop_path: float = 0.0,
+        init_values: float | None = None,
+        norm_eps: float = 1e-6,
+        gelu: str = "none",
     ):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        scale = nn.Identity if init_values is None else lambda: LayerScale(dim, init_values)
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = Attention(dim, num_heads, qkv_bias, attn_drop, proj_drop=drop)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim, mlp_dim, drop)
+        self.ls1 = scale()
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = Mlp(dim, mlp_dim, drop, gelu)
+        self.ls2 = scale()
         self.drop_path = DropPath(drop_path)  # no state of its own, so both branches share it
 
     def forward(self, x: Tensor, need_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -73,6 +88,6 @@ class Block(nn.Module):
         branch = self.attn(self.norm1(x), need_weights)
         if need_weights:
             branch, weights = branch
-        x = x + self.drop_path(branch)
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.ls1(branch))
+        x = x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
         return (x, weights) if need_weights else x

@@ -1,4 +1,4 @@
-"""Where a patch is: fixed tables of positions and the resizing of learned ones, both `(N, D)`-shaped.
+"""Where a patch is: fixed tables of positions and the resizing of tables, both `(N, D)`-shaped.
 
 Legend: N tokens, D width, (gh, gw) the grid of patches.
 """
@@ -50,7 +50,7 @@ def sincos_2d(grid_size: tuple[int, int], dim: int) -> Tensor:
 def interpolate_positions(
     pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 1
 ) -> Tensor:
-    """Resize a learned table to another grid: `(1, n + gh·gw, D) -> (1, n + gh'·gw', D)`.
+    """Resize a table to another grid: `(1, n + gh·gw, D) -> (1, n + gh'·gw', D)`.
 
     The paper resizes when it fine-tunes at a higher resolution (section 3.2). Bicubic with antialiasing in
     fp32, as timm does it; prefix tokens have no place in the image and are kept. An unchanged grid returns

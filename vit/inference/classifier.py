@@ -56,7 +56,8 @@ class Classifier:
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Images `(B, 3, S, S)`, uint8 or float in [0, 1] -> probabilities `(B, K)` that sum to 1."""
-        logits = self.model(self.preprocessing.normalise(images.to(self.device)))
+        pixels = self.preprocessing.normalise(images.to(self.device))
+        logits = self.model(pixels.to(next(self.model.parameters()).dtype))  # it may have been halved
         return logits.float().softmax(1).cpu()
 
     def predict(

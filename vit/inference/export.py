@@ -5,14 +5,15 @@ Legend: B batch, S image side, N tokens, h heads, K classes.
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
 from vit.inference.classifier import Classifier
-from vit.inference.weights import write_atomic
 
 OPSET = 20
+LARGEST = 2**31 - 2**26  # bytes of weights in one file: a protobuf message ends at 2 GB, graph included
 
 
 class _WithAttention(nn.Module):
@@ -34,10 +35,11 @@ class _WithAttention(nn.Module):
 
 
 def export_onnx(classifier: Classifier, path: str | Path) -> Path:
-    """Write `classifier` as one ONNX file for any batch size, and check that ONNX accepts it.
+    """Write `classifier` as an ONNX file for any batch size, and check that ONNX accepts it.
 
     The input `images` is `(B, 3, S, S)` in [0, 1]; normalisation is part of the file. Outputs are `logits`
     `(B, K)` and `attention_0`, `attention_1`, ..., each `(B, h, N, N)`. The classes are in the metadata.
+    Weights of more than 2 GB do not fit into such a file: they go to one beside it, with `.data` appended.
 
     Raises:
         ValueError: if the packages for it are not installed.
@@ -61,9 +63,13 @@ def export_onnx(classifier: Classifier, path: str | Path) -> Path:
         dynamo=True,
         verbose=False,
     )
-    proto = program.model_proto
     about = {"classes": list(classifier.classes), "img_size": size}
-    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in about.items()})
-    onnx.checker.check_model(proto, full_check=True)
-    write_atomic(Path(path), proto.SerializeToString())
-    return Path(path)
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in about.items()})
+    path, weights = Path(path), sum(t.nbytes for t in classifier.model.state_dict().values())
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:  # all of it, or nothing
+        written = Path(folder) / path.name
+        program.save(written, external_data=weights > LARGEST)
+        onnx.checker.check_model(str(written), full_check=True)
+        for file in sorted(Path(folder).iterdir(), reverse=True):  # the data first: the graph vouches for it
+            file.replace(path.with_name(file.name))
+    return path

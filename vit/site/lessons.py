@@ -49,7 +49,7 @@ def ingredients(notebook: Path) -> str:
     total = hashlib.sha256(f"{sys.version} torch {version('torch')}".encode())
     ours = Path(__file__).parent.name  # what executes has no part in what comes out
     package = (path for path in sorted((ROOT / "vit").rglob("*")) if path.is_file() and path.suffix != ".pyc")
-    for path in (notebook, ROOT / "requirements.txt", *package):
+    for path in (notebook, *sorted(ROOT.glob("requirements*.txt")), *package):
         if path.parent.name != ours:
             total.update(f"{path.relative_to(ROOT).as_posix()} {path.stat().st_size}\n".encode())
             total.update(path.read_bytes())

@@ -120,7 +120,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # 20,000 pictures are too few to learn them by heart.
     "shapes": {
         "data": "shapes",
-        "model_options": {"pool": "mean", "pos_embed": "sincos2d"},
+        "model_options": {"class_token": False, "global_pool": "avg", "pos_embed": "sincos2d"},
         "epochs": 5,
         "batch_size": 64,
         "lr": 7e-4,
@@ -170,7 +170,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             "embed_dim": 256,
             "depth": 7,
             "num_heads": 4,
-            "pool": "mean",
+            "class_token": False,
+            "global_pool": "avg",
             "drop_path_rate": 0.1,
         },
         "epochs": 66,

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vit.data.images import FileImages, Images, Preprocessing, batches
 from vit.data.sets import Dataset
+from vit.inference.weights import renamed
 from vit.model import VisionTransformer, create_model
 from vit.positions import interpolate_positions
 from vit.training.augment import Augment, hashed, reseed
@@ -98,9 +99,9 @@ class Trainer:
 
         if model is None:
             reseed(recipe.seed, "weights")
-            sizes = {"img_size": recipe.img_size, "num_classes": len(data.classes), **recipe.model_options}
+            sizes = {"img_size": recipe.img_size, "num_classes": len(data.classes)}
             try:
-                model = create_model(recipe.model, **sizes)
+                model = create_model(recipe.model, **sizes | renamed(recipe.model_options))
             except TypeError as error:
                 raise ValueError(f"model_options {recipe.model_options}: {error}") from None
         pixels, _ = self.train_images.batch(torch.tensor([0]))  # (1, C, S, S)
@@ -140,7 +141,10 @@ class Trainer:
             self.forward = torch.compile(self.forward)
 
     def set_size(self, size: int) -> None:
-        """Go on with images of another side: positions are interpolated, and so is Adam's memory of them."""
+        """Go on with images of another side: positions are interpolated, and so is Adam's memory of them.
+
+        A sine-cosine table stays the finished model's, seen at another size: it was made for `img_size`.
+        """
         before, old = self.model.config, self.model.pos_embed
         for model in filter(None, (self.model, self.average)):
             model.set_input_size(size)
