@@ -316,7 +316,7 @@ print("by hand = vit.inference.summarise")
 print(inspect.getsource(summarise))
 
 # %% [markdown]
-# The last entry, `ece`, is for later. Top-5 is a habit from ImageNet, whose thousand classes contain many near
+# `ece`, `confidence` and `overconfidence` are for later: they ask how far the probabilities can be believed. Top-5 is a habit from ImageNet, whose thousand classes contain many near
 # synonyms; with ten classes, five guesses are generous, and the number says little.
 #
 # The confusion matrix says more than the accuracy. Rows are what the picture shows, columns what the model said, so
@@ -697,10 +697,11 @@ assert receipt["test_accuracy"] > 0.5
 #    temporary folder.
 
 # %% [markdown]
-# The broken file was named, counted and left out. There was no `val/` and no `test/`, so a tenth of each class was held
-# out for the test and a tenth of the rest for validation, with a fixed seed.
+# The broken file was named, counted and left out. There was no `val/` and no `test/`, so about a tenth of the pictures
+# was held out for the test, and a tenth of the rest for validation. Which pictures, their own content decides. So a
+# picture stays in its part when others are added, renamed or removed, and what was trained on never becomes a test.
 #
-# Now look at the interval. Thirty test pictures cannot tell a good model from a mediocre one. For once we can do what
+# Now look at the interval. So few test pictures cannot tell a good model from a mediocre one. For once we can do what
 # nobody can with photographs, and draw a thousand more.
 
 # %%
@@ -711,7 +712,7 @@ fresh_p = mine.probabilities(fresh)
 hits = (fresh_p.argmax(1) == fresh_y).sum().item()
 print(f"{hits} of {len(fresh)} fresh pictures: {hits / len(fresh):.1%},", end=" ")
 print("interval {:.1%} to {:.1%}".format(*wilson(hits, len(fresh))))
-print("inside the interval of the thirty:", low <= hits / len(fresh) <= high)
+print("inside the interval of the small test:", low <= hits / len(fresh) <= high)
 assert mine.classes == kinds
 assert hits / len(fresh) > 0.75
 
