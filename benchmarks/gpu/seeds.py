@@ -139,11 +139,12 @@ def cifar10(bench: Bench) -> None:
         return
     start = time.monotonic()
     folder = unpack(bench.data, bench.work)
-    data = load_data(str(folder))
+    # Split as for the committed run, beside which it will stand.
+    recipe = get_recipe("cifar10-gpu", data=str(folder), split_by="position", **(TOY if bench.quick else {}))
+    data = load_data(recipe.data, split_by=recipe.split_by)
     print(f"cifar10: {len(data.train)} images, unpacked and decoded in {time.monotonic() - start:.0f} s")
     seeds = bench.results("cifar10").get("seeds", {})
     todo = [seed for seed in SEEDS if "receipt" not in seeds.get(str(seed), {})]
-    recipe = get_recipe("cifar10-gpu", data=str(folder), **(TOY if bench.quick else {}))
     # What has begun decides for the other seeds: their recipes differ in nothing else.
     begun = [json.loads(path.read_text()) for path in sorted(bench.work.glob("seed-*/config.json"))]
     begun += [result["receipt"]["recipe"] for result in seeds.values() if "receipt" in result]

@@ -1,18 +1,17 @@
 """Draw the picture of the home page: a photograph becomes patches, tokens, attention and a class.
 
-`vit.patchify` cuts the photograph, and a token's cells are coloured by the first principal components of its
-patch. The lines are a drawing, all equally strong: weights would have to come from a trained model. Colours
-are those of site.css.
+The photograph is cut as `vit.patchify` cuts it, and a token's cells are coloured by the first principal
+components of its patch. By numpy: to import PyTorch would take longer than all the rest of this. The lines
+are a drawing, all equally strong: weights would have to come from a trained model. Colours are site.css's.
 """
 
 import io
 
-import torch
+import numpy as np
+import skimage.data
 from PIL import Image
 
 from vit.config import ViTConfig
-from vit.data.sets import photograph as load
-from vit.patches import patchify
 
 SIDE, GRID, CELLS = 224, 4, 5  # pixels of the photograph, patches along a side, cells drawn of each token
 PATCH = SIDE // GRID
@@ -20,10 +19,16 @@ STEP, TOKEN = 32, 26  # from one token to the next, and the width of one
 ROW_Y, CELL_H, BLOCK_Y, BLOCK_H, OUT_Y = 222, 8, 318, 84, 420
 
 
+def chelsea() -> Image.Image:
+    """The square of it that all lessons show (`vit.data.PHOTOGRAPHS`)."""
+    return Image.fromarray(skimage.data.chelsea()[:300, 75:375]).resize(
+        (SIDE, SIDE), Image.Resampling.BILINEAR
+    )
+
+
 def photograph() -> bytes:
-    pixels = (load("chelsea", SIDE) * 255).byte().permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    chelsea().save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
 
 
@@ -46,10 +51,11 @@ def crop(index: int, x: float, y: float, side: float) -> str:
 
 
 def svg() -> str:
-    patches = patchify(load("chelsea", SIDE)[None], PATCH)[0]  # (16, 3·56·56)
-    u, s, _ = torch.linalg.svd(patches - patches.mean(0), full_matrices=False)
+    grid = np.asarray(chelsea(), dtype=float).reshape(GRID, PATCH, GRID, PATCH, 3)
+    patches = grid.swapaxes(1, 2).reshape(GRID**2, -1)  # (16, 56·56·3)
+    u, s, _ = np.linalg.svd(patches - patches.mean(0), full_matrices=False)
     scores = u[:, :CELLS] * s[:CELLS]  # (16, CELLS)
-    shade = (scores - scores.min(0).values) / (scores.max(0).values - scores.min(0).values)
+    shade = (scores - scores.min(0)) / np.ptp(scores, axis=0)
     tokens = range(GRID**2 + 1)
     out = []
 
@@ -60,7 +66,7 @@ def svg() -> str:
     for i in range(GRID**2):
         row, column = divmod(i, GRID)
         x = x0 + column * (side + gap) + side * (row + 0.5) / GRID
-        red, green, blue = (patches[i].reshape(3, -1).mean(1) * 255).int().tolist()
+        red, green, blue = patches[i].reshape(-1, 3).mean(0).astype(int).tolist()
         out.append(
             f'<path class="fan" stroke="rgb({red},{green},{blue})" d="M{x:g} {bottom}C{x:g} {ROW_Y - 20} '
             f'{middle(i + 1):g} {bottom + 15} {middle(i + 1):g} {ROW_Y}"/>'

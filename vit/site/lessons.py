@@ -148,11 +148,12 @@ class Executions:
     """Lessons executed side by side, one for each core as far as memory goes, and four at most.
 
     Iterate over it to get each when it has run, or failed. Those whose metadata say `alone` run alone, last:
-    they measure the machine. `failed` keeps what a lesson said that did not run through.
+    they measure the machine. `failed` keeps what a lesson said that did not run through. `after` is called
+    when one has ended, in its place, so that it takes no core from the others.
     """
 
     def __init__(self, todo: list[Path]):
-        self.todo, self.failed, self.ended = todo, {}, False
+        self.todo, self.failed, self.ended, self.after = todo, {}, False, lambda: None
         self.at_once = max(1, int(min(4, cores(), memory() / ROOM)))
         self._children: set[subprocess.Popen] = set()
 
@@ -169,26 +170,42 @@ class Executions:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
             yield from (self._one(path, cores()) for path in alone)
-        finally:  # also after Ctrl-C
+        except BaseException:  # Ctrl-C, or nobody asks any more
             self.ended = True
-            pool.shutdown(wait=False, cancel_futures=True)
             for child in list(self._children):
                 end(child)
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def call(self, module: str, *arguments: str, threads: int | None = None) -> tuple[int, str]:
+        """Run a Python module to its end, or until Ctrl-C; its exit code and what it said."""
+        command = [sys.executable, "-m", module, *arguments]
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+        how |= {"start_new_session": True} if os.name == "posix" else {}
+        with subprocess.Popen(command, cwd=ROOT, env=environment(threads), **how) as child:
+            self._children.add(child)
+            try:
+                said, _ = child.communicate()
+            except KeyboardInterrupt:
+                end(child)
+                raise
+            self._children.discard(child)
+        return child.returncode, said
 
     def _one(self, notebook: Path, threads: int) -> Path:
-        command = [sys.executable, "-m", "vit.site", "execute", notebook.stem]
-        group = {"start_new_session": True} if os.name == "posix" else {}
-        text = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+        if self.ended:
+            return notebook
         began = time.perf_counter()
-        with subprocess.Popen(command, cwd=ROOT, env=environment(threads), **text, **group) as child:
-            self._children.add(child)
-            said, _ = child.communicate()
-            self._children.discard(child)
-        if child.returncode and not self.ended:
+        code, said = self.call("vit.site", "execute", notebook.stem, threads=threads)
+        if self.ended:
+            return notebook
+        if code:
             self.failed[notebook.stem] = said
             say(f"lesson {notebook.stem} STOPPED with an error:\n{said}")
-        elif not self.ended:
+        else:
             say(f"lesson {notebook.stem} ran in {time.perf_counter() - began:.0f} s")
+        self.after()
         return notebook
 
     def report(self) -> int:

@@ -18,17 +18,14 @@ from pathlib import Path
 from vit.site.lessons import EXECUTED, ROOT, environment, executions, is_fresh, notebooks, read, say
 
 PAGES, MADE, BEFORE, SITE = (ROOT / path for path in ("build/pages", "build/site", "build/site-before", "site"))
-EVERY = 45.0  # seconds between two builds while lessons are executed: a build takes ten of one core
+EVERY = 60.0  # seconds between two builds while lessons are executed: a build keeps one core busy for a while
 SOON = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>One moment</title>
 <p style="font: 1.1rem/1.6 sans-serif; margin: 20vh auto; max-width: 30rem">The first lesson is being executed.
 This page turns into the site when it has run, within a minute.</p>"""
 
 
-def build(failed: dict[str, str]) -> bool:
-    """Build the site of what there is, and put it in place in one step; False, and the old one stays, if it fails.
-
-    `failed` has the lessons that were executed and did not run through, by name.
-    """
+def build(runs: Executions) -> bool:
+    """Build the site of what there is, and put it in place in one step; False, and the old one stays, if it fails."""
     shutil.rmtree(PAGES, ignore_errors=True)
     PAGES.mkdir(parents=True)
     for notebook in notebooks():
@@ -36,15 +33,15 @@ def build(failed: dict[str, str]) -> bool:
             shutil.copy(EXECUTED / notebook.name, PAGES)
         else:
             page = read(notebook)
-            page["metadata"]["pending"] = "failed" if notebook.stem in failed else "waiting"
+            page["metadata"]["pending"] = "failed" if notebook.stem in runs.failed else "waiting"
             (PAGES / notebook.name).write_text(json.dumps(page), encoding="utf-8")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(MADE)]
-    text = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-    run = subprocess.run(command, cwd=ROOT, env=environment(), **text)
-    for line in (run.stdout + run.stderr).splitlines():
+    code, said = runs.call("mkdocs", "build", "--strict", "--site-dir", str(MADE))
+    if runs.ended:
+        return False
+    for line in said.splitlines():
         if not line.startswith("INFO"):
             print(line, flush=True)
-    if run.returncode:
+    if code:
         return False
     shutil.rmtree(BEFORE, ignore_errors=True)
     for attempt in itertools.count():
@@ -69,7 +66,7 @@ def site() -> int:
     if runs.failed:
         return runs.report()
     say("building the site into site/ (ten seconds)")
-    return 0 if build({}) else 1
+    return 0 if build(runs) else 1
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -118,19 +115,29 @@ def serve(port: int) -> int:
     if runs.todo and SITE.exists():  # what it shows of these lessons is no longer true
         shutil.rmtree(SITE)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    last, built = None, True
-    try:
-        for count, _ in enumerate(runs if runs.todo else [None], 1):
-            if last is None or count == len(runs.todo) or time.monotonic() - last > EVERY:
-                built = build(runs.failed)
-                if not SITE.exists():
-                    return 1
-                if last is None:
+    shown, lock = float("-inf"), threading.Lock()
+
+    def show() -> None:
+        """Build if it is time to, and if nobody does already."""
+        nonlocal shown
+        if time.monotonic() - shown > EVERY and lock.acquire(blocking=False):
+            try:
+                if build(runs) and shown < 0:
                     say(f"read it at http://127.0.0.1:{port}  (Ctrl-C stops)")
-                last = time.monotonic()
-        if runs.todo and not runs.report():
-            say("all lessons have run")
-        while True:
+                shown = time.monotonic()
+            finally:
+                lock.release()
+
+    runs.after, built = show, True
+    try:
+        for _ in runs:
+            pass
+        built = build(runs)
+        if runs.todo:
+            runs.report() or say("all lessons have run")
+        else:
+            say(f"read it at http://127.0.0.1:{port}  (Ctrl-C stops)")
+        while SITE.exists():
             time.sleep(1)
     except KeyboardInterrupt:
         print()
