@@ -882,7 +882,10 @@ noisy.load_state_dict(model.state_dict())
 noisy.requires_grad_(False).train()
 torch.manual_seed(0)
 with torch.no_grad():
-    once, again = (noisy.forward_head(noisy.forward_features(x), pre_logits=True) for _ in range(2))
+    parts = [x.split(200), x.split(200)]  # in parts, for the sake of memory
+    once, again = (
+        torch.cat([noisy.forward_head(noisy.forward_features(p), True) for p in part]) for part in parts
+    )
 weight, bias = probe(once[:POOL], y[:POOL])
 spoiled = ((f[POOL:] @ weight.T + bias).argmax(1) == y[POOL:]).float().mean().item()
 weight, bias = probe(f[:POOL], y[:POOL])

@@ -181,7 +181,12 @@ class Executions:
     def call(self, module: str, *arguments: str, threads: int | None = None) -> tuple[int, str]:
         """Run a Python module to its end, or until Ctrl-C; its exit code and what it said."""
         command = [sys.executable, "-m", module, *arguments]
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+        how = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "encoding": "utf-8",
+            "errors": "replace",
+        }
         how |= {"start_new_session": True} if os.name == "posix" else {}
         with subprocess.Popen(command, cwd=ROOT, env=environment(threads), **how) as child:
             self._children.add(child)
@@ -231,5 +236,7 @@ def executions() -> Executions:
     runs = Executions(todo)
     if todo:
         many = f"{runs.at_once} at a time" if runs.at_once > 1 else "one after the other"
-        say(f"executing {len(todo)} of {len(notebooks())} lessons, {many} (all of them: six minutes on two cores)")
+        say(
+            f"executing {len(todo)} of {len(notebooks())} lessons, {many} (all of them: six minutes on two cores)"
+        )
     return runs

@@ -9,15 +9,15 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-from vit.site.lessons import EXECUTED, ROOT, environment, executions, is_fresh, notebooks, read, say
+from vit.site.lessons import EXECUTED, ROOT, Executions, executions, is_fresh, notebooks, read, say
 
-PAGES, MADE, BEFORE, SITE = (ROOT / path for path in ("build/pages", "build/site", "build/site-before", "site"))
+PAGES, MADE, BEFORE, SITE = (
+    ROOT / path for path in ("build/pages", "build/site", "build/site-before", "site")
+)
 EVERY = 60.0  # seconds between two builds while lessons are executed: a build keeps one core busy for a while
 SOON = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>One moment</title>
 <p style="font: 1.1rem/1.6 sans-serif; margin: 20vh auto; max-width: 30rem">The first lesson is being executed.
