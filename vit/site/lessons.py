@@ -1,9 +1,9 @@
 """Executing the lessons, each in processes of its own, and knowing which must be executed again.
 
     notebooks/NN.ipynb → build/running/NN-…/   executed there, through nbmake
-                       → build/lessons/        moved here when it has run through, with a hash of what it was made of
+                       → build/lessons/        moved here when it has run through
 
-So what is in `build/lessons/` is never half made, and is not made again.
+with a hash of what it was made of. So what is in `build/lessons/` is never half made, and is not made again.
 """
 
 import hashlib
@@ -111,7 +111,7 @@ def execute(notebook: Path) -> int:
 def stamp(path: Path, of: str) -> None:
     """Write into an executed notebook what it was made of, and on what. (nbclient has timed every cell.)
 
-    And join what one cell printed: the kernel sends it in as many pieces as its buffer happened to be emptied.
+    And join what one cell printed: it comes in as many pieces as the kernel's buffer happened to be emptied.
     """
     notebook = read(path)
     for cell in notebook["cells"]:
@@ -154,7 +154,7 @@ class Executions:
 
     def __init__(self, todo: list[Path]):
         self.todo, self.failed, self.ended, self.after = todo, {}, False, lambda: None
-        self.at_once = max(1, int(min(4, cores(), memory() / ROOM)))
+        self.at_once = max(1, int(min(4, cores(), memory() / ROOM, len(todo))))
         self._children: set[subprocess.Popen] = set()
 
     def __iter__(self) -> Iterator[Path]:
@@ -236,7 +236,6 @@ def executions() -> Executions:
     runs = Executions(todo)
     if todo:
         many = f"{runs.at_once} at a time" if runs.at_once > 1 else "one after the other"
-        say(
-            f"executing {len(todo)} of {len(notebooks())} lessons, {many} (all of them: six minutes on two cores)"
-        )
+        count = f"{len(todo)} of {len(notebooks())} lessons"
+        say(f"executing {count}, {many} (all: ten to fifteen minutes on two cores)")
     return runs

@@ -19,13 +19,13 @@ PAGES, MADE, BEFORE, SITE = (
     ROOT / path for path in ("build/pages", "build/site", "build/site-before", "site")
 )
 EVERY = 60.0  # seconds between two builds while lessons are executed: a build keeps one core busy for a while
-SOON = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>One moment</title>
-<p style="font: 1.1rem/1.6 sans-serif; margin: 20vh auto; max-width: 30rem">The first lesson is being executed.
-This page turns into the site when it has run, within a minute.</p>"""
+SOON = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2">
+<title>One moment</title><p style="font: 1.1rem/1.6 sans-serif; margin: 20vh auto; max-width: 30rem">
+The first lesson is being executed. This page turns into the site when it has run, within a minute.</p>"""
 
 
 def build(runs: Executions) -> bool:
-    """Build the site of what there is, and put it in place in one step; False, and the old one stays, if it fails."""
+    """Build the site of what there is, and put it in place in one step; if it fails, the old one stays."""
     shutil.rmtree(PAGES, ignore_errors=True)
     PAGES.mkdir(parents=True)
     for notebook in notebooks():

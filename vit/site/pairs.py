@@ -110,7 +110,7 @@ def edited(said: dict[Path, str], agreed: str | None, keep: str | None) -> Path 
 
 
 def sync(keep: str | None = None) -> int:
-    """Bring each pair in step, without outputs. The edited file wins; if both are, `keep` decides, or nothing happens.
+    """Bring each pair in step, without outputs. The edited file wins; if both are, `keep` decides, or nobody.
 
     Args:
         keep: "py" or "ipynb". What is overwritten goes to `build/dropped/` first.
@@ -135,7 +135,7 @@ def sync(keep: str | None = None) -> int:
     AGREED.write_text(json.dumps(memory, indent=1))
     for name in undecided:
         say(
-            f"{name}: the .py and the .ipynb say different things, and it is not known which of them was edited. "
+            f"{name}: the .py and the .ipynb differ, and it is not known which of them was edited. "
             "Nothing was changed. Choose one: make sync KEEP=py, or make sync KEEP=ipynb"
         )
     return 1 if undecided else 0
