@@ -48,16 +48,16 @@ site: $(READY) ## execute what is stale, and build the site into site/
 serve: $(READY) ## show the site at http://127.0.0.1:8000 (PORT=... for another) while stale lessons are executed
 	@$(PY) vit.site serve --port $(PORT)
 
-test: lint units pairs site check ## everything CI checks: code, lessons, site (about twelve minutes)
+test: lint units pairs site check ## everything CI checks: code, lessons, site (a quarter to half an hour)
 	$(call say,all checks passed)
 
 lint: $(READY) ## ruff: style and formatting (a second)
 	$(call say,ruff)
 	@$(PY) ruff check --quiet . && $(PY) ruff format --check --quiet .
 
-units: $(READY) ## unit and parity tests of the package (about two minutes)
-	$(call say,tests of the package in two processes (about two minutes))
-	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --ignore tests/test_site.py --ignore tests/test_pages_browser.py
+units: $(READY) ## unit and parity tests of the package (two to eight minutes)
+	$(call say,tests of the package in two processes (two to eight minutes))
+	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --dist worksteal --ignore tests/test_site.py --ignore tests/test_pages_browser.py
 
 pairs: $(READY) ## each lesson's .py and .ipynb say the same, and no outputs are committed
 	$(call say,the pairs of notebooks/)

@@ -65,7 +65,7 @@ def site() -> int:
         pass
     if runs.failed:
         return runs.report()
-    say("building the site into site/ (ten seconds)")
+    say("building the site into site/ (ten to forty seconds)")
     return 0 if build(runs) else 1
 
 
