@@ -10,7 +10,8 @@ from vit import count_macs, create_model, get_config
 from vit.convnet import ConvNet, ConvNetConfig
 from vit.data.sets import load_data
 from vit.inference.classifier import load_classifier
-from vit.training.recipe import get_recipe, parameter_groups
+from vit.training.optim import parameter_groups
+from vit.training.recipe import get_recipe
 from vit.training.run import train
 from vit.training.trainer import Trainer
 

@@ -14,9 +14,10 @@ from vit.inference.classifier import load_classifier
 from vit.inference.weights import BEST, read_weights
 from vit.model import create_model
 from vit.training.checkpoint import LAST, hardware, peak_memory, read_checkpoint
+from vit.training.optim import bf16_pays
 from vit.training.recipe import Recipe, get_recipe
 from vit.training.run import train
-from vit.training.trainer import Trainer, bf16_pays, evaluate
+from vit.training.trainer import Trainer, evaluate
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 CUDA = pytest.param("cuda", marks=GPU)

@@ -62,13 +62,19 @@ def _classifier(weights: str | None, device: str | None) -> Any:
 def train(
     data: Annotated[
         str | None,
-        typer.Option(
-            help="`shapes` (drawn, no download), `cifar10`, or a folder of images (`./shapes`, if it is "
-            "called so). With --resume: where the folder is now."
-        ),
+        typer.Option(help="`shapes` (drawn), `cifar10`, or a folder. With --resume: where it is now."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="`shapes`, `cifar10` or `folder`. Default: the one for the data.")
+        str | None,
+        typer.Option(help="`shapes`, `cifar10`, `cifar10-gpu`, `folder`, `finetune`. Default: as the data."),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Fine-tune a model of the package, a run, a weights file, or a pretrained model such as "
+            "`dinov2_small`. With --epochs 0, only a new head for it: a linear probe.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: a new one under runs/.")] = None,
     resume: Annotated[
@@ -82,9 +88,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation and dropout.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="Any other field of `vit.training.Recipe`: --set mixup=0.2 --set bf16=false"
-        ),
+        typer.Option("--set", help="Any other field of `vit.training.Recipe`: --set mixup=0.2"),
     ] = None,
     finish: Annotated[
         bool, typer.Option("--finish", help="With --resume: train no further, test the best weights so far.")
@@ -113,31 +117,21 @@ def train(
     from vit.training.recipe import read_settings
 
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
-    given |= {"img_size": img_size, "seed": seed}
-    given = {name: value for name, value in given.items() if value is not None} | read_settings(
-        settings or []
-    )
+    given |= {"img_size": img_size, "seed": seed, "init_from": init_from}
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= read_settings(settings or [])
     if finish and resume is None:
         raise ValueError("--finish needs --resume FOLDER")
-    more = [name for name in given if name != "data"]
+    more = ", ".join(name for name in given if name != "data")
     if resume and (more or recipe or out):
-        raise ValueError(
-            f"--resume takes its recipe from {resume}: leave out {', '.join(more) or 'the rest'}"
-        )
-    kind = recipe or (data if data in RECIPES else "shapes" if data is None else "folder")
+        raise ValueError(f"--resume takes its recipe from {resume}: leave out {more or 'the rest'}")
+    from_scratch = data if data in RECIPES else "shapes" if data is None else "folder"
+    kind = recipe or ("finetune" if "init_from" in given else from_scratch)
     chosen = None if resume else get_recipe(kind, **given)
     folder = resume or out or new_folder(Path(chosen.data).resolve().name)
-    receipt = run(
-        chosen,
-        folder,
-        resume=resume is not None,
-        finish=finish,
-        max_minutes=max_minutes,
-        device=device,
-        data_root=data_root,
-        moved=data if resume else None,
-        quiet=quiet,
-    )
+    how = {"finish": finish, "max_minutes": max_minutes, "device": device, "quiet": quiet}
+    moved = data if resume else None
+    receipt = run(chosen, folder, resume=resume is not None, data_root=data_root, moved=moved, **how)
     if "signal" in receipt:
         done = f"saved at step {receipt['step']} of {receipt['steps']}"
         if os.environ.get("RANK", "0") == "0":  # under torchrun the others say nothing
@@ -146,11 +140,17 @@ def train(
     if "wall_seconds" in receipt:  # only the first of several processes has measured and written
         if receipt["skipped_files"]:
             typer.echo(f"files that could not be read and were left out: {receipt['skipped_files']}")
-        test, best = receipt["test_accuracy"], receipt["best"]
+        test, best, simple = receipt["test_accuracy"], receipt["best"], receipt["baselines"]
         typer.echo(
             f"validation {best['val_accuracy']:.2%} (epoch {best['epoch']}), "
             + (f"test {test:.2%}" if test is not None else "no test images")
             + f", {receipt['wall_seconds']:.0f} s; all of it in {_text(folder)}/"
+        )
+        typer.echo(
+            f"the commonest class alone has {simple['commonest_class']:.2%}, nearest neighbours on pixels "
+            f"{simple['nearest_neighbours']:.2%}"
+            + (" (of validation)" if test is None else "")
+            + (". Do not trust this model: it is no better" if simple["no_better"] else "")
         )
 
 
@@ -162,9 +162,7 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(
-            help="train, val, test or all. Default: test, or all of a folder that is new to the model."
-        ),
+        typer.Option(help="train, val, test or all. Default: test, or all of a folder new to the model."),
     ] = None,
     device: Device = None,
     data_root: Annotated[Path, typer.Option(help="Where CIFAR-10 is.")] = Path("data"),

@@ -134,6 +134,15 @@ def decode(path: str | Path, img_size: int) -> Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
+def shorter_side(path: str | Path) -> int | None:
+    """The shorter side of a picture in pixels, by its header; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return min(image.size)
+    except Exception:  # as in `decode`
+        return None
+
+
 def content_key(content: bytes) -> str:
     """`KEY` characters that stand for a content: 48 bits of its SHA-256."""
     return base64.b64encode(hashlib.sha256(content).digest()[:6]).decode()

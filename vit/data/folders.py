@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vit.data.files import HEIF, picture_extensions
+from vit.data.files import HEIF, picture_extensions, shorter_side
 
 PARTS = {
     "train": {"train", "training"},
@@ -77,6 +77,19 @@ def say_passed(folder: str | Path, passed: Counter[str]) -> None:
     if passed:
         reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(passed.items()))
         warnings.warn(f"passed over in {folder}: {reasons}", stacklevel=2)
+
+
+def typical_side(folder: Path) -> int:
+    """The median of the shorter sides of the pictures under a folder, in pixels, of at most 200 of them.
+
+    Raises:
+        ValueError: if there is none that can be read.
+    """
+    found = list(pictures(folder)) if folder.is_dir() else []
+    sides = sorted(filter(None, map(shorter_side, found[:: max(1, len(found) // 200)])))
+    if not sides:
+        raise ValueError(f"expected a folder of images, got {str(folder)!r}, with none that can be read")
+    return sides[len(sides) // 2]
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -4,19 +4,22 @@ A checkpoint holds all that a run needs to go on and stays in its folder. What i
 `vit.inference.weights`.
 """
 
+import csv
+import io
+import json
 import os
 import pickle
 import platform
 import sys
 import warnings
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vit.inference.weights import write_atomic
+from vit.plotting import draw_curves
 
 FORMAT = "vit-checkpoint-1"
 LAST, PREVIOUS, RECEIPT = "last.pt", "previous.pt", "receipt.json"
@@ -56,9 +59,30 @@ class Folder:
         return None
 
 
+def csv_bytes(rows: list[dict[str, float]]) -> bytes:
+    """Rows of metrics as a CSV file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def curves_bytes(rows: list[dict[str, float]]) -> bytes:
+    """The same, drawn, as a PNG file."""
+    picture = io.BytesIO()
+    draw_curves(rows).savefig(picture, format="png", dpi=160)
+    return picture.getvalue()
+
+
+def json_bytes(content: dict[str, Any]) -> bytes:
+    """A JSON file."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
 def checkpoint_bytes(state: dict[str, Any]) -> bytes:
     """The content of a checkpoint file."""
-    buffer = BytesIO()
+    buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     return buffer.getvalue()
 

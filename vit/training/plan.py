@@ -1,19 +1,78 @@
-"""What a run will cost, known before it starts: tokens, parameters, and the memory that a batch takes."""
+"""A run before it starts: sizes that follow the data, and what it will cost in tokens, memory and minutes."""
 
+import copy
 import os
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from vit.config import ViTConfig, get_config
 from vit.cost import activation_bytes, count_parameters
+from vit.data.folders import typical_side
+from vit.data.sets import is_word
+from vit.training.optim import bf16_pays
 from vit.training.recipe import Recipe
-from vit.training.trainer import bf16_pays
+from vit.training.trainer import Trainer
 
 PER_PARAMETER = 16  # bytes: weight, gradient, two moments
 MARGIN = 1.1  # for what a layer needs only while it is at work
 TOKENS = 256  # what the advice aims at: as many as 16x16 patches make
+PATCHES, ALONG = (2, 4, 8, 16), 12  # sides of a patch, the first that makes at most so many along a side
+LARGEST = 224  # pixels; larger pictures are made smaller
+SEEN = 2_000_000  # patches that a run sees where its recipe does not say how many epochs
+EPOCHS = (20, 400)  # the fewest and the most that this makes
+
+
+def fitted(recipe: Recipe, source: ViTConfig | None = None) -> Recipe:
+    """The recipe with an image size, and patches, that suit its data, where it does not say them itself.
+
+    Images are as large as the pictures are, up to 224 pixels, in patches of 2, 4, 8 or 16, about 12 along a
+    side. A model to go on from keeps its patches; its images are no larger than it was trained on, and 8 to
+    16 patches along a side.
+    """
+    options, size = dict(recipe.model_options), recipe.img_size
+    if size is None or options.get("patch_size", 0) is None:
+        side = size or (32 if is_word(recipe.data) else typical_side(Path(recipe.data)))
+        if source is not None:
+            P, own = source.patch_size, source.img_size[0]
+            side = max(min(side, own, 16 * P), min(own, 8 * P))
+        elif options.get("patch_size", 0) is None:
+            side = min(side, LARGEST) if size is None else side
+            exact = [p for p in PATCHES if size is None or size % p == 0] or [1]
+            P = next((p for p in exact if round(side / p) <= ALONG), exact[-1])
+            options["patch_size"] = P
+        else:
+            P = options.get("patch_size") or get_config(recipe.model).patch_size
+            side = min(side, LARGEST)
+        size = size or max(1, round(side / P)) * P
+    return replace(recipe, img_size=size, model_options=options)
+
+
+def with_epochs(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with a number of epochs, so that a run sees about `SEEN` patches where it does not say."""
+    if recipe.epochs is not None:
+        return recipe
+    P = recipe.model_options.get("patch_size") or get_config(recipe.model).patch_size
+    (fewest, most), patches = EPOCHS, images * (recipe.img_size // P) ** 2
+    return replace(recipe, epochs=min(max(-(-SEEN // patches), fewest), most))
+
+
+def minutes(trainer: Trainer, steps: int = 2) -> float:
+    """How long the run will take on this machine, by a few steps that are then undone."""
+    if not trainer.total:
+        return 0.0
+    before = copy.deepcopy(trainer.state_dict())
+    trainer.train_step()  # the first one also gets memory, and compiles
+    start = time.perf_counter()
+    for _ in range(steps):
+        trainer.train_step()
+    step = (time.perf_counter() - start) / steps
+    trainer.load_state_dict(before)
+    validation = trainer.recipe.epochs * len(trainer.data.val) / trainer.batch / 3  # in steps: forward only
+    return step * (trainer.total - trainer.step + validation) / 60
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -34,7 +93,14 @@ def free_memory(device: torch.device) -> int | None:
     return min(free, default=None)
 
 
-def plan(recipe: Recipe, images: int, classes: int, device: torch.device, world: int = 1) -> str:
+def plan(
+    recipe: Recipe,
+    images: int,
+    classes: int,
+    device: torch.device,
+    world: int = 1,
+    config: ViTConfig | None = None,
+) -> str:
     """One line that says what a run will cost.
 
     Args:
@@ -42,13 +108,14 @@ def plan(recipe: Recipe, images: int, classes: int, device: torch.device, world:
         images: training images.
         classes: of the data.
         world: processes that share the work, and on CPUs of one machine its memory.
+        config: of the model, if it is not the recipe's.
 
     Raises:
         ValueError: if that does not fit into the memory at hand; the message says what would.
     """
     sizes = {"img_size": recipe.img_size, "num_classes": classes, **recipe.model_options}
     try:
-        config = get_config(recipe.model, **sizes)
+        config = config or get_config(recipe.model, **sizes)
     except TypeError as error:
         raise ValueError(f"model_options {recipe.model_options}: {error}") from None
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if device.type == "cpu" else 1

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
-from torch import nn
-
 # How an error names what a field may be.
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 KINDS |= {dict: "a dictionary", NoneType: "none"}
@@ -26,14 +24,16 @@ class Recipe:
     data: str = "shapes"  # "shapes", "cifar10", or a folder of images
     train_size: int | None = None  # training images to use; None: all
     split_by: str = "content"  # what holds out a folder's images; "position" in runs that do not say
-    model: str = "vit_nano_4"  # a preset of `vit.config`
+    init_from: str | None = None  # trained weights to go on from: what `vit train --from` takes
+    model: str = "vit_nano_4"  # a preset of `vit.config`; with init_from, that model is taken
     model_options: dict[str, Any] = field(
         default_factory=dict
     )  # fields of ViTConfig that replace the preset's
-    img_size: int = 32  # side of the images that the finished model takes, pixels
+    mimetic: bool = False  # draw attention's weights as trained ones look: `vit.training.mimetic`
+    img_size: int | None = 32  # side of the images that the finished model takes, pixels; None: the data's
     seed: int = 0  # of the weights, the order, augmentation and dropout
 
-    epochs: int = 10  # passes over the training images
+    epochs: int | None = 10  # passes over the training images; None: fewer where there are many images
     batch_size: int = 128  # images per optimiser step, over all processes together
     accumulate: int = 1  # parts that a batch is cut into; each is mixed by itself
     optimizer: str = "adamw"  # or "muon": Muon for the matrices of the blocks, AdamW for the rest
@@ -42,6 +42,7 @@ class Recipe:
     warmup: float = 0.05  # part of all steps during which the learning rate rises
     weight_decay: float = 0.05  # of matrices only
     clip: float = 1.0  # largest norm of the gradient
+    layer_decay: float = 1.0  # each block's rate by that of the one after it; for fine-tuning
     label_smoothing: float = 0.0
     ema: float = 0.0  # decay of the weights' moving average, which is then what is validated; 0: none
     low_size: int | None = None  # train at this side first ...
@@ -73,8 +74,8 @@ class Recipe:
             raise ValueError(f"expected optimizer to be adamw or muon, got {self.optimizer!r}")
         if self.split_by not in ("content", "position"):
             raise ValueError(f"expected split_by to be content or position, got {self.split_by!r}")
-        positive = ("train_size", "img_size", "epochs", "batch_size", "accumulate", "lr", "clip", "chunk")
-        for name in positive:
+        positive = ("train_size", "img_size", "batch_size", "accumulate", "lr", "clip", "chunk")
+        for name in positive if self.init_from and not self.epochs else (*positive, "epochs"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         for name in ("min_lr", "weight_decay", "mixup", "cutmix", "rand_ops"):
@@ -91,10 +92,12 @@ class Recipe:
             "erase",
             "mix_prob",
             "crop_scale",
+            "layer_decay",
         ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.low_part and (self.low_size is None or not 0 < self.low_size <= self.img_size):
+        largest = self.img_size or math.inf
+        if self.low_part and (self.low_size is None or not 0 < self.low_size <= largest):
             raise ValueError(
                 f"low_part needs a low_size of at most img_size={self.img_size}, got {self.low_size}"
             )
@@ -127,9 +130,32 @@ RECIPES: dict[str, dict[str, Any]] = {
         "flip": False,
         "pad": 0.0,
     },
+    # Chosen on small sets of eight kinds: vit/results/small_sets.json, by benchmarks/small_sets.py.
     "folder": {
-        "model": "vit_mini_4",
-        "epochs": 50,
+        "img_size": None,
+        "epochs": None,
+        "batch_size": 64,
+        "optimizer": "muon",
+        "lr": 3e-3,
+        "mimetic": True,
+        "crop_scale": 0.5,
+        "rand_ops": 1,
+        "label_smoothing": 0.1,
+        "ema": 0.99,
+        "model_options": {
+            "patch_size": None,
+            "class_token": False,
+            "global_pool": "avg",
+            "pos_embed": "sincos2d",
+            "drop_path_rate": 0.1,
+        },
+    },
+    "finetune": {
+        "img_size": None,
+        "epochs": 20,
+        "batch_size": 64,
+        "lr": 5e-4,
+        "layer_decay": 0.7,
         "crop_scale": 0.5,
         "rand_ops": 1,
         "label_smoothing": 0.1,
@@ -222,7 +248,8 @@ def get_recipe(name: str, **overrides: Any) -> Recipe:
     """Return the recipe called `name` with any field replaced; `model_options` are merged.
 
     Raises:
-        ValueError: if there is no such recipe or field; the nearest name is suggested.
+        ValueError: if there is no such recipe or field (the nearest name is suggested), or there is both a
+            model and one to go on from.
     """
     for kind, key, known in [("recipe", name, RECIPES)] + [
         ("option", key, [f.name for f in fields(Recipe)]) for key in overrides
@@ -232,43 +259,8 @@ def get_recipe(name: str, **overrides: Any) -> Recipe:
             raise ValueError(f"no {kind} called {key!r}; did you mean {near!r}? There are {', '.join(known)}")
     base = RECIPES[name]
     options = {**base.get("model_options", {}), **overrides.get("model_options", {})}
+    if "model" in overrides and overrides.get("init_from"):
+        raise ValueError(f"{overrides['init_from']} brings its own model: leave out {overrides['model']!r}")
+    if "model" in overrides and options.get("patch_size", 0) is None:
+        del options["patch_size"]  # whoever names a model means its patches
     return Recipe(**{**base, **overrides, "model_options": options})
-
-
-def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of the linear layers inside the blocks: what Muon trains (Jordan et al., 2024).
-
-    Raises:
-        ValueError: if there are none, as in a convolutional network.
-    """
-    named = model.blocks.named_parameters()
-    matrices = [p for name, p in named if p.requires_grad and name.endswith(".weight") and p.ndim == 2]
-    if not matrices:
-        raise ValueError(f"expected linear layers in blocks for Muon, got a {type(model).__name__} without")
-    return matrices
-
-
-def parameter_groups(
-    model: nn.Module, weight_decay: float, apart: Sequence[nn.Parameter] = ()
-) -> list[dict[str, Any]]:
-    """Every parameter of `model` in one of two groups: matrices, which decay, and the rest, which does not.
-
-    Matrices are the weights of linear layers and of the patch projection. Biases and norms set an offset or a
-    scale, and positions and the class token are values, not maps: there is nothing to keep small.
-
-    Args:
-        apart: parameters to leave out: another optimiser has them.
-    """
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    others = {id(p) for p in apart}
-    decays = {name for name, p in named.items() if name.endswith(".weight") and p.ndim >= 2}
-    kept = {name: p for name, p in named.items() if id(p) not in others}
-    groups = [
-        {"params": [p for name, p in kept.items() if name in decays], "weight_decay": weight_decay},
-        {"params": [p for name, p in kept.items() if name not in decays], "weight_decay": 0.0},
-    ]
-    grouped = [id(p) for group in groups for p in group["params"]] + list(others)
-    assert len(grouped) == len(set(grouped)) == len({id(p) for p in named.values()}), (
-        "a parameter is lost or twice"
-    )
-    return groups

@@ -8,14 +8,9 @@ best.safetensors   the weights that did best on the validation images
 receipt.json       what was done, on what, for how long, and the accuracy on the test images
 """
 
-import csv
-import io
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,74 +23,27 @@ from vit.data.sets import SPLIT_SEED, Dataset, load_data
 from vit.inference.classifier import pick_device
 from vit.inference.weights import BEST, explained, read_weights, versions, weights_bytes
 from vit.model import VisionTransformer
-from vit.plotting import draw_curves
+from vit.training.baselines import simple_scores
 from vit.training.checkpoint import (
     LAST,
     PREVIOUS,
     RECEIPT,
     Folder,
     checkpoint_bytes,
+    csv_bytes,
+    curves_bytes,
     hardware,
+    json_bytes,
     peak_memory,
     read_last,
 )
-from vit.training.plan import plan
+from vit.training.finetune import Source, adapted, linear_probe, load_source, unseen
+from vit.training.plan import fitted, minutes, plan, with_epochs
 from vit.training.recipe import Recipe
+from vit.training.signals import Signals
 from vit.training.trainer import Trainer, evaluate
 
 SAVE_EVERY = 60.0  # seconds between checkpoints; a killed run loses at most this
-
-
-class Signals:
-    """While this is open, a first SIGINT or SIGTERM is only noted, in `caught`; a second acts as usual.
-
-    Ctrl-Z pauses as usual, and `clock` stands still meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self.caught, self.start, self._before = 0, time.perf_counter(), {}
-
-    def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids it
-            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
-            if hasattr(signal, "SIGTSTP"):  # not on Windows
-                self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._pause)
-        return self
-
-    def clock(self) -> float:
-        """Seconds since `start`, without those that the process was paused for."""
-        return time.perf_counter() - self.start
-
-    def _pause(self, _number: int, _frame: Any) -> None:
-        began = time.perf_counter()
-        signal.raise_signal(signal.SIGSTOP)  # returns when SIGCONT arrives
-        self.start += time.perf_counter() - began
-
-    def _note(self, number: int, _frame: Any) -> None:
-        self.caught = number
-        self.__exit__()
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
-def _table(rows: list[dict[str, float]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
-
-
-def _curves(rows: list[dict[str, float]]) -> bytes:
-    picture = io.BytesIO()
-    draw_curves(rows).savefig(picture, format="png", dpi=160)
-    return picture.getvalue()
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def train(
@@ -147,7 +95,15 @@ def train(
         with explained(out):
             recipe = Recipe(**{"split_by": "position"} | state["recipe"])
     recipe = recipe if moved is None else replace(recipe, data=moved)
-    device = pick_device(device)
+    device, source, start = pick_device(device), None, None
+    if recipe.init_from and model is None:
+        if state is not None:
+            with explained(out):
+                start = Source.kept(state["source"])
+                model = start.model()
+        else:
+            source = load_source(recipe.init_from)
+    recipe = fitted(recipe, source and source.model.config)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if ours := world > 1 and not dist.is_initialized():
         if device.type == "cuda":
@@ -160,13 +116,27 @@ def train(
         data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root, recipe.split_by)
         if first and world > 1:
             dist.barrier()
-        if model is None:
-            says = plan(recipe, len(data.train), len(data.classes), device, world)
-            if first and not quiet:
-                print(says, file=sys.stderr)
-        trainer = Trainer(recipe, data, device, model)
+        recipe = with_epochs(recipe, len(data.train))
+        if source is not None:
+            model, start = adapted(source, recipe.init_from, len(data.classes), recipe)
+        if start is not None:
+            data = unseen(data, start)
+        says = ""
+        if model is None or start is not None:
+            says = plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)
+        if source is not None:
+            probe = linear_probe(model, data.train, data.val, start.preprocessing, device)
+            start.about["probe"] = probe
+            says += f"; a linear probe has {probe['val_accuracy']:.1%} on the validation images"
+        trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
         with signals:  # open to the end: the receipt is written, too, before anything else
-            receipt = _run(trainer, Folder(out), state, max_minutes, finish, quiet or not first, signals)
+            if state is None and says and not quiet:
+                says += f"; {recipe.epochs} epochs take about {_duration(minutes(trainer))} here"
+            if says and first and not quiet:
+                print(says, file=sys.stderr)
+            receipt = _run(
+                trainer, Folder(out), state, start, max_minutes, finish, quiet or not first, signals
+            )
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
@@ -175,10 +145,15 @@ def train(
             dist.destroy_process_group()
 
 
+def _duration(minutes: float) -> str:
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
+
+
 def _run(
     trainer: Trainer,
     folder: Folder,
     state: dict[str, Any] | None,
+    start: Source | None,
     max_minutes: float | None,
     finish: bool,
     quiet: bool,
@@ -197,21 +172,31 @@ def _run(
         signals.start -= before  # its clock is the run's
     about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
     about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": hardware(trainer.device)}
+    about |= {"source": start.about} if start else {}
     # What the model has seen, and what chose its weights: `vit evaluate` must not call them test images.
     seen = {f"{part}_hashes": "".join(getattr(data, part).keys()) for part in ("train", "val") if first}
-    folder.put("config.json", _json(about["recipe"]))
+    if first and start:
+        seen["train_hashes"] += start.train_hashes
+    folder.put("config.json", json_bytes(about["recipe"]))
 
     def save() -> OSError | None:
         content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
         if not first or not content["trainer"]["totals"].isfinite().all():  # keep what is not broken
             return None
         content |= {"rows": rows, "best": best, "seconds": signals.clock()}
+        content |= {"source": asdict(start)} if start else {}
         content["peak_memory"] = peak_memory(trainer.device, peak)
         if rows:
-            folder.put("curves.png", _curves(rows))
+            folder.put("curves.png", curves_bytes(rows))
         folder.put(LAST, checkpoint_bytes(content))
         return folder.flush()
 
+    if start and state is None:  # what the probe made is the first candidate
+        best = {"epoch": 0} | {key: start.about["probe"][key] for key in ("val_accuracy", "val_loss")}
+        if first:
+            folder.put(
+                BEST, weights_bytes(trainer.finished_model(), about | best | seen, recipe.half_weights)
+            )
     saved = mark = signals.clock()
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
@@ -232,12 +217,12 @@ def _run(
                 rows.append(row | {"images_per_second": speed, "seconds": round(signals.clock(), 1)})
                 epoch = f"epoch {row['epoch']}/{recipe.epochs}"
                 bar.set_description(f"{epoch}, validation {row['val_accuracy']:.1%}")
-                if row["val_accuracy"] > best["val_accuracy"]:
+                if row["val_accuracy"] >= best["val_accuracy"]:  # of equals the later has learnt for longer
                     best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
                     if first:
                         folder.put(BEST, weights_bytes(candidate, about | best | seen, recipe.half_weights))
                 if first:
-                    folder.put("metrics.csv", _table(rows))
+                    folder.put("metrics.csv", csv_bytes(rows))
                     folder.flush()  # what fails is tried again, and reported, with the checkpoint
                 mark, mark_step = signals.clock(), trainer.step
             now = signals.clock()
@@ -264,7 +249,8 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     """Look at the test images, this once, and write the receipt."""
     data = trainer.data
     model, info = read_weights(folder.path / BEST)
-    receipt |= {"best": {key: info[key] for key in ("epoch", "val_accuracy", "val_loss")}}
+    best = {key: info[key] for key in ("epoch", "val_accuracy", "val_loss")}
+    receipt |= {"best": best}
     receipt |= {"split_seed": SPLIT_SEED, "test_accuracy": None}
     if data.test is not None:
         result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
@@ -274,11 +260,15 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     receipt |= {"parameters": sum(p.numel() for p in model.parameters()), "processes": trainer.world}
     receipt |= {"bf16": trainer.bf16, "wall_seconds": round(signals.clock(), 1)}
     parts = {"train": data.train, "val": data.val, "test": data.test}
+    measured = "val" if data.test is None else "test"
+    scores = simple_scores(data.train, parts[measured])
+    reached = best["val_accuracy"] if data.test is None else receipt["test_accuracy"]
+    receipt["baselines"] = {"measured_on": measured, **scores, "no_better": reached <= max(scores.values())}
     unread = {name: len(getattr(part, "skipped", ())) for name, part in parts.items()}
     receipt |= {"images": {name: len(part or ()) - unread[name] for name, part in parts.items()}}
     receipt |= {"skipped_files": data.skipped + sum(unread.values()), "versions": versions()}
     receipt |= {"peak_memory": peak_memory(trainer.device, receipt["peak_memory"])}
-    folder.put(RECEIPT, _json(receipt))
+    folder.put(RECEIPT, json_bytes(receipt))
     if error := folder.flush():
         raise error
     return receipt

@@ -24,15 +24,9 @@ from vit.inference.weights import renamed
 from vit.model import VisionTransformer, create_model
 from vit.positions import interpolate_positions
 from vit.training.augment import Augment, hashed, reseed
-from vit.training.recipe import Recipe, hidden_matrices, parameter_groups
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether this processor multiplies bfloat16 faster than float32, by its own account."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+from vit.training.mimetic import mimetic_init
+from vit.training.optim import bf16_pays, build_optimizers
+from vit.training.recipe import Recipe
 
 
 @torch.inference_mode()
@@ -79,6 +73,7 @@ class Trainer:
         data: Dataset,
         device: torch.device | str = "cpu",
         model: VisionTransformer | None = None,
+        preprocessing: Preprocessing | None = None,
     ):
         self.recipe, self.data, self.device = recipe, data, torch.device(device)
         spread = dist.is_available() and dist.is_initialized()
@@ -93,7 +88,7 @@ class Trainer:
         self.per_epoch = len(data.train) // self.batch  # the rest is left out, another one each time
         self.total = recipe.epochs * self.per_epoch
         self.bf16 = bf16_pays(self.device) if recipe.bf16 is None else recipe.bf16
-        self.preprocessing = data.preprocessing(recipe.img_size)
+        self.preprocessing = preprocessing or data.preprocessing(recipe.img_size)
         self.augment = Augment(recipe, self.preprocessing, len(data.classes))
         self.train_images, self.val_images = data.train.to(self.device), data.val.to(self.device)
 
@@ -104,6 +99,8 @@ class Trainer:
                 model = create_model(recipe.model, **sizes | renamed(recipe.model_options))
             except TypeError as error:
                 raise ValueError(f"model_options {recipe.model_options}: {error}") from None
+            if recipe.mimetic:
+                mimetic_init(model)
         pixels, _ = self.train_images.batch(torch.tensor([0]))  # (1, C, S, S)
         config, C, S = model.config, pixels.shape[1], recipe.img_size
         K = 0 if getattr(config, "head", "") == "none" else config.num_classes
@@ -114,17 +111,8 @@ class Trainer:
             )
         self.model = model.to(self.device).train()
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False) if recipe.ema else None
-        matrices = hidden_matrices(self.model) if recipe.optimizer == "muon" else []
-        groups = parameter_groups(self.model, recipe.weight_decay, apart=matrices)
-        # fused: one pass over each parameter. The second beta is below PyTorch's 0.999, as is usual for ViTs:
-        # the variance estimate then follows the warm-up instead of lagging behind it.
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=fused)
-        self.optimizers: list[torch.optim.Optimizer] = [self.optimizer]
-        # Muon scales each update to the size of AdamW's, so that one rate and one decay serve both.
-        if matrices:
-            options = {"weight_decay": recipe.weight_decay, "adjust_lr_fn": "match_rms_adamw"}
-            self.optimizers.append(torch.optim.Muon(matrices, lr=recipe.lr, **options))
+        self.optimizers = build_optimizers(self.model, recipe)
+        self.optimizer = self.optimizers[0]
         self.step = 0
         self.totals = torch.zeros(3, device=self.device)  # of this epoch: loss · images, correct, images
         self._wrap()
@@ -189,7 +177,7 @@ class Trainer:
         if self.model.config.img_size != (size, size):
             self.set_size(size)
         for group in [g for optimizer in self.optimizers for g in optimizer.param_groups]:
-            group["lr"] = r.lr_at((self.step + 1) / self.total)
+            group["lr"] = r.lr_at((self.step + 1) / self.total) * group.get("lr_scale", 1.0)
         mine = self._next()
         for i, (pixels, labels) in enumerate(mine):
             part = self.rank + i * self.world
