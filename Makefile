@@ -1,4 +1,4 @@
-# Thin on purpose. `python -m vit.site` decides what is stale; each target here is a line or two. `make` lists them.
+# Thin on purpose. `python -m course` decides what is stale; each target here is a line or two. `make` lists them.
 SHELL := bash
 .DEFAULT_GOAL := help
 
@@ -40,13 +40,13 @@ $(READY): $(wildcard requirements*.txt)
 	@touch "$@"
 
 notebooks: $(READY) ## execute the lessons that are stale, through nbmake
-	@$(PY) vit.site notebooks
+	@$(PY) course notebooks
 
 site: $(READY) ## execute what is stale, and build the site into site/
-	@$(PY) vit.site site
+	@$(PY) course site
 
 serve: $(READY) ## show the site at http://127.0.0.1:8000 (PORT=... for another) while stale lessons are executed
-	@$(PY) vit.site serve --port $(PORT)
+	@$(PY) course serve --port $(PORT)
 
 test: lint units pairs site check ## everything CI checks: code, lessons, site (a quarter to half an hour)
 	$(call say,all checks passed)
@@ -61,17 +61,17 @@ units: $(READY) ## unit and parity tests of the package (two to eight minutes)
 
 pairs: $(READY) ## each lesson's .py and .ipynb say the same, and no outputs are committed
 	$(call say,the pairs of notebooks/)
-	@$(PY) vit.site pairs
+	@$(PY) course pairs
 
 check: $(READY) ## the built site: links, alt texts, no other host, every page in a browser (a minute or two)
 	$(call say,checks of site/ and a run of every page in Chromium (a minute or two))
 	@$(PY) pytest -q tests/test_site.py tests/test_pages_browser.py
 
 sync: $(READY) ## bring the .py and .ipynb of each lesson in step, without outputs (KEEP=py or ipynb if both were edited)
-	@$(PY) vit.site sync $(if $(KEEP),--keep $(KEEP))
+	@$(PY) course sync $(if $(KEEP),--keep $(KEEP))
 
 lab: $(READY) ## open the lessons in JupyterLab
-	@$(PY) vit.site lab
+	@$(PY) course lab
 
 bench: $(READY) ## measure loading, the two attention paths, and images per second against four libraries (half an hour)
 	$(call say,installing the other libraries and measuring (half an hour; leave the machine alone meanwhile))

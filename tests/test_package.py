@@ -25,9 +25,9 @@ FLOORS = [
     {"inference"},
     {"pretrained"},
     {"training"},
-    {"cli", "site"},
+    {"cli"},
 ]
-WINGS = {"data", "training", "inference", "pretrained", "results", "site"}
+WINGS = {"data", "training", "inference", "pretrained", "results"}
 
 
 def length(path):
@@ -61,9 +61,9 @@ def test_the_model_fits_in_700_lines():
 
 
 def test_the_package_does_not_grow_any_further():
-    # The plan says 5,000. The program that makes the site took 576, people's own pictures 800, and the
-    # models of other people 350: more than the plan has room for, and to be brought back.
-    assert sum(map(length, MODULES)) < 6300
+    # The plan says 5,000, which had 880 left for what people's own pictures (1,290 lines) and other people's
+    # models (350) came to need. To be brought back.
+    assert sum(map(length, MODULES)) < 5800
 
 
 def name_of(path):
@@ -167,7 +167,7 @@ def test_every_module_can_be_imported_by_name(path):
     importlib.import_module(name_of(path))
 
 
-@pytest.mark.parametrize("name", ["vit", *(f"vit.{wing}" for wing in sorted(WINGS - {"results", "site"}))])
+@pytest.mark.parametrize("name", ["vit", *(f"vit.{wing}" for wing in sorted(WINGS - {"results"}))])
 def test_everything_promised_is_there(name):
     module = importlib.import_module(name)
     assert module.__all__
@@ -176,7 +176,9 @@ def test_everything_promised_is_there(name):
 
 def test_an_installed_package_has_all_of_it():
     about = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert set(about["packages"]) == {name_of(path) for path in MODULES if path.stem == "__init__"}
+    assert set(about["packages"]) == {name_of(path) for path in MODULES if path.stem == "__init__"} | {
+        "course"
+    }
     data = {path for pattern in about["package-data"]["vit"] for path in ROOT.glob(pattern) if path.is_file()}
     others = {path for path in ROOT.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert data == others

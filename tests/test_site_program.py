@@ -1,4 +1,4 @@
-"""`python -m vit.site`: what it executes, what it takes for finished, and that it never deletes an edit."""
+"""`python -m course`: what it executes, what it takes for finished, and that it never deletes an edit."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from vit.site import pairs
+from course import pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 # What people call folders. (A colon cannot be: venv itself refuses it.)
@@ -31,7 +31,7 @@ theme: {name: mkdocs}
 def site(folder, *command, **options):
     """Run the program in a folder as a reader would, from its own Python."""
     return subprocess.run(
-        [sys.executable, "-m", "vit.site", *command],
+        [sys.executable, "-m", "course", *command],
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -189,7 +189,7 @@ def wait_for(condition, seconds=120):
 
 
 def serving(folder, port):
-    command = [sys.executable, "-m", "vit.site", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "course", "serve", "--port", str(port)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment(), **pipes)
 

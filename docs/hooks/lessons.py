@@ -2,7 +2,7 @@
 
 The plugin finds the notebooks and writes each as Markdown with our template, `lesson.md.j2`. Here they join
 the navigation, their figures become files, and the numbers of the strip under the title and of the footer are
-measured. A notebook that has not been executed is marked `pending` by `vit.site`, and its page says so. A
+measured. A notebook that has not been executed is marked `pending` by `course`, and its page says so. A
 mistake in a lesson (a figure without alt text, something on stderr) is a warning that names the cell, and a
 warning ends a strict build.
 """

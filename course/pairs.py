@@ -19,7 +19,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from vit.site.lessons import NOTEBOOKS, ROOT, say
+from course.lessons import NOTEBOOKS, ROOT, say
 
 AGREED = ROOT / "build" / "pairs.json"  # lesson → hash of what its files said when they last said the same
 DROPPED = ROOT / "build" / "dropped"  # the other version, where `keep` decided

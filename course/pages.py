@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from vit.site.lessons import EXECUTED, ROOT, Executions, executions, is_fresh, notebooks, read, say
+from course.lessons import EXECUTED, ROOT, Executions, executions, is_fresh, notebooks, read, say
 
 PAGES, MADE, BEFORE, SITE = (
     ROOT / path for path in ("build/pages", "build/site", "build/site-before", "site")

@@ -1,16 +1,16 @@
-"""`python -m vit.site COMMAND`: what the Makefile calls, and what there is without make."""
+"""`python -m course COMMAND`: what the Makefile calls, and what there is without make."""
 
 import argparse
 import signal
 import subprocess
 import sys
 
-from vit.site import lessons
+from course import lessons
 
 
 def main() -> int:
     """Do one command; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m vit.site", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m course", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add = lambda name, text: commands.add_parser(name, help=text, description=text)
     serving = add("serve", "show the site as soon as the first lesson has run; execute the others meanwhile")
@@ -28,11 +28,11 @@ def main() -> int:
         print(f"error: no notebooks/ in {lessons.ROOT}: start this in the project's folder", file=sys.stderr)
         return 2
     if asked.command in ("serve", "site"):
-        from vit.site import pages
+        from course import pages
 
         return pages.serve(asked.port) if asked.command == "serve" else pages.site()
     if asked.command in ("pairs", "sync"):
-        from vit.site import pairs
+        from course import pairs
 
         return pairs.check() if asked.command == "pairs" else pairs.sync(asked.keep)
     if asked.command == "lab":

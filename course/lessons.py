@@ -44,16 +44,19 @@ def notebooks() -> list[Path]:
     return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
-def ingredients(notebook: Path) -> str:
-    """A hash of all that a lesson's outputs depend on: itself, the package, the environment."""
+def surroundings() -> bytes:
+    """What the outputs of all lessons depend on: the package, the environment."""
     total = hashlib.sha256(f"{sys.version} torch {version('torch')}".encode())
-    ours = Path(__file__).parent.name  # what executes has no part in what comes out
     package = (path for path in sorted((ROOT / "vit").rglob("*")) if path.is_file() and path.suffix != ".pyc")
-    for path in (notebook, *sorted(ROOT.glob("requirements*.txt")), *package):
-        if path.parent.name != ours:
-            total.update(f"{path.relative_to(ROOT).as_posix()} {path.stat().st_size}\n".encode())
-            total.update(path.read_bytes())
-    return total.hexdigest()
+    for path in (*sorted(ROOT.glob("requirements*.txt")), *package):
+        total.update(f"{path.relative_to(ROOT).as_posix()} {path.stat().st_size}\n".encode())
+        total.update(path.read_bytes())
+    return total.digest()
+
+
+def ingredients(notebook: Path) -> str:
+    """A hash of all that a lesson's outputs depend on."""
+    return hashlib.sha256(surroundings() + notebook.read_bytes()).hexdigest()
 
 
 def is_fresh(notebook: Path) -> bool:
@@ -202,7 +205,7 @@ class Executions:
         if self.ended:
             return notebook
         began = time.perf_counter()
-        code, said = self.call("vit.site", "execute", notebook.stem, threads=threads)
+        code, said = self.call("course", "execute", notebook.stem, threads=threads)
         if self.ended:
             return notebook
         if code:

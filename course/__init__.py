@@ -1,4 +1,4 @@
-"""The site without make: `python -m vit.site serve` in the project's folder, on any system.
+"""The site without make: `python -m course serve` in the project's folder, on any system.
 
 `lessons`: execute them through nbmake. `pages`: build them with MkDocs, and serve them. `pairs`: keep the two
 files of a lesson in step.
