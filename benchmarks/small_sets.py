@@ -208,12 +208,12 @@ def baselines(folder: Path, side: int) -> dict[str, dict[str, float]]:
 # Recipes by name, and the seeds that each is run with.
 CANDIDATES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "folder": ("folder", {}, (0, 1, 2)),
-    "folder, AdamW": ("folder", {"optimizer": "adamw", "lr": 1e-3}, (0,)),
-    "folder, no mimetic start": ("folder", {"mimetic": False}, (0,)),
-    "folder, more augmentation": ("folder", {"rand_ops": 2, "cutmix": 1.0, "mix_prob": 0.5}, (0,)),
-    "from cifar10": ("finetune", {"init_from": "cifar10"}, (0, 1)),
+    "from cifar10": ("finetune", {"init_from": "cifar10"}, (0, 1, 2)),
     "from dinov2_small, probe": ("finetune", {"init_from": "dinov2_small", "epochs": 0}, (0,)),
+    "folder, no mimetic start": ("folder", {"mimetic": False}, (0, 1)),
+    "folder, AdamW": ("folder", {"optimizer": "adamw", "lr": 1e-3}, (0, 1)),
     "from dinov2_small": ("finetune", {"init_from": "dinov2_small", "epochs": 5, "lr": 1e-4}, (0,)),
+    "folder, more augmentation": ("folder", {"rand_ops": 2, "cutmix": 1.0, "mix_prob": 0.5}, (0,)),
 }
 TESTED = ("folder", "from cifar10", "from dinov2_small, probe", "from dinov2_small")
 # Fine-tuning 22 million parameters takes long on two cores: one set shows it.

@@ -284,3 +284,26 @@ def test_ctrl_c_saves_and_the_hint_resumes(tmp_path):
     assert again.returncode == 0, again.stderr
     first, second = (int(text.split("step ")[1].split()[0]) for text in (out, again.stdout))
     assert second == first + 1
+
+
+def test_fine_tuning_says_what_it_costs_and_what_it_is_worth(vit, tmp_path):
+    for k, name in enumerate(("dark", "light")):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (40, 40), (k * 150 + i, 100, 60 + 3 * i)).save(
+                tmp_path / "pictures" / name / f"{i}.png"
+            )
+    command = ["train", "--data", tmp_path / "pictures", "--out", tmp_path / "run", "--device", "cpu"]
+    code, out, err = vit(*command, "--from", "cifar10", "--epochs", "1")
+    assert code == 0, err
+    assert "32x32 pixels in 4x4 patches make 65 tokens" in err
+    assert "a linear probe has" in err
+    assert "epochs: 1, about" in err
+    assert "on the same test images the commonest class has" in out.splitlines()[-1]
+    code, out, _ = vit("evaluate", "-w", tmp_path / "run", "--json")
+    assert json.loads(out)["split"] == "test"
+    code, _, err = vit(
+        "train", "--data", tmp_path / "pictures", "--from", "no/such/run.safetensors", "--quiet"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "there is no run folder or weights file" in err

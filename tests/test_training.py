@@ -690,7 +690,7 @@ def test_a_folder_may_move_and_its_files_be_renamed_before_a_run_goes_on(tmp_pat
     train(tiny(data=root, **PLAIN), out, max_minutes=0, device="cpu", quiet=True)
     (tmp_path / "here").rename(tmp_path / "there")
     (tmp_path / "there" / "cat" / "00.png").rename(tmp_path / "there" / "cat" / "zz.png")
-    with pytest.raises(ValueError, match="a folder of images, got"):
+    with pytest.raises(ValueError, match="is not there any more; say with --data where it is now"):
         train(None, out, resume=True, device="cpu", quiet=True)
     moved = str(tmp_path / "there")
     receipt = train(None, out, resume=True, moved=moved, device="cpu", quiet=True)

@@ -140,18 +140,19 @@ def train(
     if "wall_seconds" in receipt:  # only the first of several processes has measured and written
         if receipt["skipped_files"]:
             typer.echo(f"files that could not be read and were left out: {receipt['skipped_files']}")
-        test, best, simple = receipt["test_accuracy"], receipt["best"], receipt["baselines"]
+        test, best = receipt["test_accuracy"], receipt["best"]
         typer.echo(
             f"validation {best['val_accuracy']:.2%} (epoch {best['epoch']}), "
             + (f"test {test:.2%}" if test is not None else "no test images")
             + f", {receipt['wall_seconds']:.0f} s; all of it in {_text(folder)}/"
         )
-        typer.echo(
-            f"the commonest class alone has {simple['commonest_class']:.2%}, nearest neighbours on pixels "
-            f"{simple['nearest_neighbours']:.2%}"
-            + (" (of validation)" if test is None else "")
-            + (". Do not trust this model: it is no better" if simple["no_better"] else "")
-        )
+        if simple := receipt.get("baselines"):  # runs of before have none
+            typer.echo(
+                f"on the same {simple['measured_on']} images the commonest class has "
+                f"{simple['commonest_class']:.2%}, three nearest neighbours by pixels "
+                f"{simple['nearest_neighbours']:.2%}"
+                + ("; do not trust this model: it is no better" if simple["no_better"] else "")
+            )
 
 
 @app.command()

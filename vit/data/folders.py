@@ -79,16 +79,27 @@ def say_passed(folder: str | Path, passed: Counter[str]) -> None:
         warnings.warn(f"passed over in {folder}: {reasons}", stacklevel=2)
 
 
+def existing(folder: Path) -> Path:
+    """The folder, if it is one.
+
+    Raises:
+        ValueError: if it is not; the message says what else there is.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"expected 'shapes', 'cifar10' or a folder of images, got {str(folder)!r}")
+    return folder
+
+
 def typical_side(folder: Path) -> int:
     """The median of the shorter sides of the pictures under a folder, in pixels, of at most 200 of them.
 
     Raises:
-        ValueError: if there is none that can be read.
+        ValueError: if there is no folder, or no picture in it that can be read.
     """
-    found = list(pictures(folder)) if folder.is_dir() else []
+    found = list(pictures(existing(folder)))
     sides = sorted(filter(None, map(shorter_side, found[:: max(1, len(found) // 200)])))
     if not sides:
-        raise ValueError(f"expected a folder of images, got {str(folder)!r}, with none that can be read")
+        raise ValueError(f"there is no picture in {folder} that can be read")
     return sides[len(sides) // 2]
 
 

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from vit.data import shapes
 from vit.data.files import decode, file_key
-from vit.data.folders import find_parts, read_classes, split_by_content
+from vit.data.folders import existing, find_parts, read_classes, split_by_content
 from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, without
 
 # What each photograph is, and the square of it that we show: (top, left, side) in pixels.
@@ -207,9 +207,8 @@ def _say_copies(root: Path, images: Images) -> None:
 
 
 def _folder(root: Path, img_size: int, split_by: str) -> Dataset:
-    if not root.is_dir():
-        raise ValueError(f"expected 'shapes', 'cifar10' or a folder of images, got {str(root)!r}")
-    name, content = (f"./{root}" if str(root) in WORDS else str(root)), split_by == "content"
+    name = f"./{existing(root)}" if str(root) in WORDS else str(existing(root))
+    content = split_by == "content"
     if content:
         root, parts = find_parts(root)
         if parts and "train" not in parts:

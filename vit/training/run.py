@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from vit.data.sets import SPLIT_SEED, Dataset, load_data
+from vit.data.sets import SPLIT_SEED, Dataset, is_word, load_data
 from vit.inference.classifier import pick_device
 from vit.inference.weights import BEST, explained, read_weights, versions, weights_bytes
 from vit.model import VisionTransformer
@@ -95,6 +95,8 @@ def train(
         with explained(out):
             recipe = Recipe(**{"split_by": "position"} | state["recipe"])
     recipe = recipe if moved is None else replace(recipe, data=moved)
+    if resume and data is None and not is_word(recipe.data) and not Path(recipe.data).is_dir():
+        raise ValueError(f"{recipe.data} is not there any more; say with --data where it is now")
     device, source, start = pick_device(device), None, None
     if recipe.init_from and model is None:
         if state is not None:
@@ -131,7 +133,7 @@ def train(
         trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
         with signals:  # open to the end: the receipt is written, too, before anything else
             if state is None and says and not quiet:
-                says += f"; {recipe.epochs} epochs take about {_duration(minutes(trainer))} here"
+                says += f"; epochs: {recipe.epochs}, about {_duration(minutes(trainer))} here"
             if says and first and not quiet:
                 print(says, file=sys.stderr)
             receipt = _run(
