@@ -344,7 +344,7 @@ def test_the_receipt_says_when_a_model_is_not_worth_it(tmp_path):
     train(Recipe(data=str(pictures), **options), tmp_path / "run", device="cpu", quiet=True)
     receipt = json.loads((tmp_path / "run" / RECEIPT).read_text())
     assert receipt["baselines"]["nearest_neighbours"] == 1.0
-    assert receipt["baselines"]["no_better"]
+    assert receipt["baselines"]["worse"]
     assert receipt["baselines"]["measured_on"] == "test"
 
 

@@ -151,7 +151,7 @@ def train(
                 f"on the same {simple['measured_on']} images the commonest class has "
                 f"{simple['commonest_class']:.2%}, three nearest neighbours by pixels "
                 f"{simple['nearest_neighbours']:.2%}"
-                + ("; do not trust this model: it is no better" if simple["no_better"] else "")
+                + ("; this model is worse: do not trust it" if simple["worse"] else "")
             )
 
 

@@ -265,7 +265,7 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     measured = "val" if data.test is None else "test"
     scores = simple_scores(data.train, parts[measured])
     reached = best["val_accuracy"] if data.test is None else receipt["test_accuracy"]
-    receipt["baselines"] = {"measured_on": measured, **scores, "no_better": reached <= max(scores.values())}
+    receipt["baselines"] = {"measured_on": measured, **scores, "worse": reached < max(scores.values())}
     unread = {name: len(getattr(part, "skipped", ())) for name, part in parts.items()}
     receipt |= {"images": {name: len(part or ()) - unread[name] for name, part in parts.items()}}
     receipt |= {"skipped_files": data.skipped + sum(unread.values()), "versions": versions()}
