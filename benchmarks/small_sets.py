@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from measure import MEASURED, machine, now
+from measure import MEASURED, machine, now, save_results
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -273,6 +273,48 @@ def main() -> None:
         print(key, found, flush=True)
 
 
+METHODS = ("majority", "nearest neighbours", "logistic regression", "HOG and SVM")
+
+
+def shown(results: dict[str, Any], name: str, candidate: str, part: str) -> str:
+    """The accuracy of a candidate on a set in percent, the mean of its seeds and how far they lie apart."""
+    cases = [c for key, c in results["cases"].items() if key.startswith(f"{name}/{candidate}/") and part in c]
+    values = [100 * case[part] for case in cases]
+    if not values:
+        return ""
+    spread = f" ±{(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.1f}{spread}"
+
+
+def table(results: dict[str, Any], part: str) -> list[list[str]]:
+    """Rows of accuracies in percent on a part: a heading, then one for each set that is measured."""
+    candidates = [c for c in CANDIDATES if part == "dev" or c in TESTED]
+    rows = [["training pictures", *METHODS, *candidates]]
+    for name in SETS:
+        if plain := results["cases"].get(f"{name}/baselines"):
+            simple = [f"{100 * plain[method][part]:.1f}" for method in METHODS]
+            rows.append([name, *simple, *(shown(results, name, c, part) for c in candidates)])
+    return rows
+
+
+def render(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    m = results["machine"]
+    dates = sorted(case["date"] for case in results["cases"].values())
+    lines = [
+        "# Small folders of pictures",
+        "",
+        f"Made by `benchmarks/small_sets.py` on {m['device']} ({m['instructions']}), one thread for each "
+        f"run, {dates[0]} to {dates[-1]}. Accuracy in percent: the mean of the seeds, and half of what lies "
+        "between the best and the worst; without ±, one seed. An empty cell was not measured.",
+    ]
+    for part, says in (("dev", "by which the recipe was chosen"), ("test", "which chose nothing")):
+        head, *rows = table(results, part)
+        lines += ["", f"## On {part} pictures, {says}", "", " | ".join(head), " | ".join("-" for _ in head)]
+        lines += [" | ".join(row) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 def load(path: Path) -> dict[str, Any]:
     """The results so far."""
     if path.exists():
@@ -293,7 +335,7 @@ def add(path: Path, key: str, found: dict[str, Any]) -> None:
     try:
         results = load(path)
         results["cases"][key] = found
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        save_results(path, results, render(results))
     finally:
         lock.unlink()
 

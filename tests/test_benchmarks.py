@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from PIL import Image
 
 from vit.convnet import ConvNet
 from vit.data.images import FileImages, MemoryImages
@@ -214,3 +215,66 @@ def test_both_steps_of_the_loading_benchmark_train(tmp_path, monkeypatch):
             step()
             assert trainer.step == 2
             assert trainer.progress()[0] > 0
+
+
+# -- small folders of pictures
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import small_sets
+
+    return small_sets
+
+
+def fake_cifar(folder, count=8):
+    for k, name in enumerate(("frog", "ship")):
+        (folder / "test" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (32, 32), (120 * k + 10 * i, 15 * i, 0)).save(
+                folder / "test" / name / f"{i}.jpg"
+            )
+    return folder
+
+
+def test_the_parts_of_a_small_set_share_no_picture(small, monkeypatch, tmp_path):
+    monkeypatch.setitem(small.SETS, "few", small._photographs(("frog", "ship"), 4, 2))
+    folder = small.write_set("few", tmp_path / "sets", fake_cifar(tmp_path / "cifar"))
+    parts = {
+        place: {path.read_bytes() for path in (folder / place).glob("*/*.png")}
+        for place in ("run/train", "dev", "test")
+    }
+    assert [len(pictures) for pictures in parts.values()] == [8, 4, 4]
+    assert len(set.union(*parts.values())) == 16
+    assert small.read(folder / "dev", 16)[0].shape == (4, 16, 16, 3)
+
+
+def test_a_small_set_is_learnt_and_measured_apart(small, monkeypatch, tmp_path):
+    monkeypatch.setitem(small.SETS, "few", small._photographs(("frog", "ship"), 4, 2))
+    tiny = {"epochs": 1, "model_options": {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}}
+    monkeypatch.setitem(small.CANDIDATES, "folder", ("folder", tiny, (0,)))
+    folder = small.write_set("few", tmp_path / "sets", fake_cifar(tmp_path / "cifar"))
+    found = small.execute(folder, "folder", 0)
+    assert (found["img_size"], found["patch_size"], found["epochs"]) == (32, 8, 1)
+    assert 0 <= found["dev"] <= 1
+    assert 0 <= found["test"] <= 1
+
+
+def test_what_was_measured_on_small_sets_is_whole(small):
+    """The recipe is above what has no network on every set but drawn shapes, and digits within the noise."""
+    results = json.loads((RESULTS.parent / "small_sets.json").read_text())
+    below = set()
+    for key, case in results["cases"].items():
+        name, candidate, *_ = key.split("/")
+        if candidate != "folder":
+            continue
+        plain = results["cases"][f"{name}/baselines"]
+        recipe = get_recipe("folder")
+        assert 1 <= case["best_epoch"] <= case["epochs"], key
+        assert (recipe.epochs, recipe.img_size) == (None, None)  # what was measured follows the data
+        if case["dev"] < max(scores["dev"] for scores in plain.values()):
+            below.add(name)
+    assert below <= {"shapes, 10x20", "digits, 10x120"}
+    markdown = ROOT / "benchmarks" / "results" / "small_sets.md"
+    assert markdown.read_text() == small.render(results)

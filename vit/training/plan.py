@@ -34,21 +34,20 @@ def fitted(recipe: Recipe, source: ViTConfig | None = None) -> Recipe:
     16 patches along a side.
     """
     options, size = dict(recipe.model_options), recipe.img_size
-    if size is None or options.get("patch_size", 0) is None:
-        side = size or (32 if is_word(recipe.data) else typical_side(Path(recipe.data)))
-        if source is not None:
-            P, own = source.patch_size, source.img_size[0]
-            side = max(min(side, own, 16 * P), min(own, 8 * P))
-        elif options.get("patch_size", 0) is None:
-            side = min(side, LARGEST) if size is None else side
-            exact = [p for p in PATCHES if size is None or size % p == 0] or [1]
-            P = next((p for p in exact if round(side / p) <= ALONG), exact[-1])
-            options["patch_size"] = P
-        else:
-            P = options.get("patch_size") or get_config(recipe.model).patch_size
-            side = min(side, LARGEST)
-        size = size or max(1, round(side / P)) * P
-    return replace(recipe, img_size=size, model_options=options)
+    follows = options.get("patch_size", 0) is None  # 0: the recipe leaves patches to its preset
+    if size is not None and not follows:
+        return recipe
+    side = size or (32 if is_word(recipe.data) else typical_side(Path(recipe.data)))
+    if source is not None:
+        P, own = source.patch_size, source.img_size[0]
+        side = max(min(side, own, 16 * P), min(own, 8 * P))
+    elif follows:
+        side = size or min(side, LARGEST)
+        exact = [p for p in PATCHES if size is None or size % p == 0] or [1]
+        P = options["patch_size"] = next((p for p in exact if round(side / p) <= ALONG), exact[-1])
+    else:
+        P, side = options.get("patch_size") or get_config(recipe.model).patch_size, min(side, LARGEST)
+    return replace(recipe, img_size=size or max(1, round(side / P)) * P, model_options=options)
 
 
 def with_epochs(recipe: Recipe, images: int) -> Recipe:
