@@ -106,9 +106,8 @@ def unrendered(soup):
         yield f"published stderr: {block.get_text()[:80]}"
     if "Traceback (most recent call last)" in article.get_text():
         yield "published a traceback"
-    yield from (
-        f"mark left over: <!--{mark}" for mark in re.findall(r"<!--(step|code|end|figure)", str(article))
-    )
+    marks = r"<!--(step|code|end|figure|deeper|source|predict|close)"
+    yield from (f"mark left over: <!--{mark}" for mark in re.findall(marks, str(article)))
     for tag in article.select("code, pre, script, style, .arithmatex"):
         tag.decompose()
     text = article.get_text()
@@ -256,6 +255,7 @@ def test_dead_links_complains(tmp_path):
         (unrendered, "<p>[text](page.md)</p>"),
         (unrendered, "<h2>Title { #anchor }</h2>"),
         (unrendered, "<!--step--><p>a</p>"),
+        (unrendered, "<!--deeper 3--><p>a</p>"),
     ],
 )
 def test_checks_complain(check, html):
