@@ -105,10 +105,11 @@ for name, side in choices.items():
     megabytes = N * N * 4 / 1e6
     print(f"{name:12} {N:12,} {N * N:17,} {megabytes:14,.2f} MB")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest model
 # of the paper, has twelve heads in each of twelve layers.
-#
+
+# %% [markdown]
 # With patches of 16 by 16 pixels the same table needs a fraction of a megabyte. The side of the patch enters to the
 # fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. That is the whole reason for patches. It is an economy, not a
 # theory of vision.
@@ -123,7 +124,7 @@ for name, side in choices.items():
 # not twice. Our package can count the multiply-accumulates of a whole forward pass. Here is ViT-Base again, with the
 # patch as the only thing that changes.
 
-# %% predict="At which patch side does the table begin to matter?"
+# %%
 sides = [4, 8, 16, 32]
 table, rest = [], []
 for P in sides:
@@ -188,10 +189,11 @@ toy_patches = torch.stack(patches)  # (N, P·P)
 print(toy_patches)
 assert toy_patches.shape == (4, 4)
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Patch 0 is flat grey. Patch 1 is dark on its left and bright on its right. Patch 2 is bright above and dark below.
 # Patch 3 grows towards its lower right corner. These four will be our tokens for five lessons.
-#
+
+# %% [markdown]
 # Two loops are fine for a toy. For a batch of photographs we want one expression. The trick is to split both axes:
 # $H$ becomes (which patch row, which row inside it), and $W$ likewise.
 
@@ -343,12 +345,16 @@ toy_tokens = toy_patches @ E  # (N, D)
 both = zip(toy_patches.tolist(), toy_tokens.tolist(), strict=True)
 for i, (patch, token) in enumerate(both):
     print(f"patch {i} {patch}  ->  token {token}")
-on_paper = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.0]])
-assert_close(toy_tokens, on_paper)
+right_left = (toy_patches[:, [1, 3]] - toy_patches[:, [0, 2]]).mean(1)  # (N,)
+lower_upper = (toy_patches[:, [2, 3]] - toy_patches[:, [0, 1]]).mean(1)
+assert_close(toy_tokens, torch.stack([right_left, lower_upper], dim=1))
+
+# %% [markdown] tags=["answer"]
+# Flat grey is $(0, 0)$. The vertical edge is $(2, 0)$. The horizontal edge points the other way, $(0, -2)$. The corner
+# is $(1, 1)$.
 
 # %% [markdown]
-# Flat grey is $(0, 0)$. The vertical edge is $(2, 0)$. The horizontal edge points the other way, $(0, -2)$. The corner
-# is $(1, 1)$. Each column of $\mathbf{E}$ is a question put to every patch, and a token is the list of answers.
+# Each column of $\mathbf{E}$ is a question put to every patch, and a token is the list of answers.
 #
 # What did we lose? All four patches have the same mean brightness, and our two questions do not ask for it. From
 # four numbers to two, something must go. In ViT-Base nothing has to.
@@ -505,7 +511,7 @@ plt.show()
 # mind: it drops the rest without a word. `patchify` of our package
 # refuses, and so does its configuration of a model.
 
-# %% predict="Does the bare convolution complain?"
+# %% predict="What shape comes out of the bare convolution?"
 odd = torch.rand(1, 3, 225, 225)
 shape = tuple(conv(odd).shape)
 print("a bare convolution returns", shape, "and ignores the last row and column")

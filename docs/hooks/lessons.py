@@ -167,6 +167,8 @@ def check(name, notebook):
             log.warning("%s has an anchor, but does not begin with a heading", where)
         if reading.tagged(cell, "deeper") and not reading.level(cell):
             log.warning("%s is tagged `deeper`, but does not begin with a heading", where)
+        if reading.tagged(cell, "answer") and "predict" not in notebook["cells"][index - 1]["metadata"]:
+            log.warning("%s is tagged `answer`, but the cell before it asks for no prediction", where)
         if "predict" in cell["metadata"] and cell.get("execution_count") and not outputs:
             log.warning("%s asks for a prediction, but has no output", where)
         if figures and not cell["metadata"].get("alt"):

@@ -2,8 +2,9 @@
 
 Three marks in a cell's metadata fold parts of a page. `tags=["deeper"]` on a heading folds all until the
 next heading of the same or a higher level. `jupyter={"source_hidden": true}`, JupyterLab's own mark, folds
-a cell's code. `predict="..."` folds its output until the reader has guessed. What is folded is not on the
-main path, and neither are answers and solutions in <details>.
+a cell's code. Such sections and such code are not on the main path, and neither are answers and solutions in
+<details>. `predict="..."` folds an output until the reader has guessed, with the text after it if that is
+tagged `answer`; both are read, only later.
 """
 
 import re
