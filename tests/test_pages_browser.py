@@ -205,7 +205,7 @@ CONTENT = ".deeper .step, .source .highlight, .predict > :not(summary)"
 
 
 def test_folds_open_for_links_and_finding(browser, address):
-    """A link to a heading opens what is folded under it; words that are looked for, and ids, open what holds them."""
+    """A link to a heading opens what is folded under it; ids and words inside a fold open that."""
     context = browser.new_context(viewport=WIDE)
     tab = context.new_page()
     tab.goto(address + FOLDS)
