@@ -38,7 +38,7 @@ columns.forEach((column) => watch.observe(column))
 addEventListener("resize", stick)
 
 // Folds are <details>, which need no script. This opens all of them for those who want that, on every page; and it opens
-// what a link leads to: the folds around it, and the one under a heading. Material opens all when the page is printed.
+// what a link leads to: the folds around it, and the one under a heading. On paper site.css opens all.
 const opener = document.querySelector(".open-toggle")
 const folds = document.querySelectorAll("article details")
 
