@@ -155,8 +155,8 @@ def test_a_tooltip_never_makes_the_page_wider(browser, address):
     tab = context.new_page()
     tab.goto(address + next(url for url in pages() if url.startswith("lessons/")))
     tab.evaluate("document.documentElement.classList.add('side')")
-    tab.locator(".code .highlight").first.hover()
-    tab.locator(".code .md-code__button").first.hover()
+    tab.locator(".code > .highlight").first.hover()  # not one that is folded
+    tab.locator(".code > .highlight .md-code__button").first.hover()
     tab.locator(".md-tooltip2--active").wait_for()
     right, width = tab.evaluate("""() => {
         const tip = document.querySelector('.md-tooltip2--active')
