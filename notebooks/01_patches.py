@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -30,7 +30,7 @@
 # After it you can say what $P$, $N$ and $D$ are and compute them for any image, write patchify and its inverse from
 # memory, explain why a convolution and a matrix product are the same thing here, and say what a smaller patch costs.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
 
@@ -59,8 +59,11 @@ use_style()
 # %% [markdown]
 # Two images will keep us company through the first five lessons. One is a photograph of a cat called Chelsea, which
 # ships with scikit-image. The other is a toy of four by four pixels, small enough to follow with a pencil.
+#
+# A line with `assert` or `assert_close` states a fact, such as a shape or an equality up to rounding: Python checks
+# it and goes on in silence, or stops there with an error, so you may read each of them as true.
 
-# %% alt="Left: a ginger cat's face, looking at the camera. Right: a grid of four by four grey cells, each showing its pixel value, between 0 and 2."
+# %%
 photo = photograph("chelsea")  # (1)!
 toy = torch.tensor(
     [
@@ -70,16 +73,18 @@ toy = torch.tensor(
         [0.0, 0.0, 1.0, 2.0],
     ]
 )
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH * 0.8, 2.8))
-draw_image(left, photo, "photo: 3 × 224 × 224")
-draw_matrix(right, toy, values="{:.0f}", cmap="gray", title="toy: 1 × 4 × 4")
-plt.show()
-print("photo", tuple(photo.shape), "from", round(photo.min().item(), 3), "to", round(photo.max().item(), 3))
+low, high = round(photo.min().item(), 3), round(photo.max().item(), 3)
+print("photo", tuple(photo.shape), "from", low, "to", high)
 assert photo.shape == (3, 224, 224)
 
 # %% [markdown]
 # 1. A tensor of shape `(C, H, W)`: channels first, as everywhere in PyTorch. Values lie between 0 and 1.
+
+# %% alt="Left: a ginger cat's face, looking at the camera. Right: a grid of four by four grey cells, each showing its pixel value, between 0 and 2." jupyter={"source_hidden": true}
+figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH * 0.8, 2.8))
+draw_image(left, photo, "photo: 3 × 224 × 224")
+draw_matrix(right, toy, values="{:.0f}", cmap="gray", title="toy: 1 × 4 × 4")
+plt.show()
 
 # %% [markdown] anchor="why-not-pixels"
 # ## Why not one token per pixel?
@@ -91,39 +96,46 @@ assert photo.shape == (3, 224, 224)
 # pair gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head is one
 # of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
 
-# %%
+# %% predict="One token per pixel: how many megabytes does the table of one head take?"
 H = W = 224
+choices = {"pixel": 1, "4×4 patch": 4, "16×16 patch": 16, "32×32 patch": 32}
 print("token is a       tokens N        pairs N²       one head's weights")
-for name, side in (("pixel", 1), ("4×4 patch", 4), ("16×16 patch", 16), ("32×32 patch", 32)):
+for name, side in choices.items():
     N = (H // side) * (W // side)
     megabytes = N * N * 4 / 1e6
     print(f"{name:12} {N:12,} {N * N:17,} {megabytes:14,.2f} MB")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest model
 # of the paper, has twelve heads in each of twelve layers.
-#
+
+# %% [markdown]
 # With patches of 16 by 16 pixels the same table needs a fraction of a megabyte. The side of the patch enters to the
 # fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. That is the whole reason for patches. It is an economy, not a
 # theory of vision.
 #
 # > **The paper.** Naive application of self-attention to images “would require that each pixel attends to every
 # > other pixel”, which “does not scale to realistic input sizes”. (Dosovitskiy et al., 2021, section 2)
+
+# %% [markdown] anchor="other-costs" tags=["deeper"]
+# ### What the other layers cost
 #
 # Is the attention table the only cost? No: each token also passes through matrices whose cost grows with $N$ once,
 # not twice. Our package can count the multiply-accumulates of a whole forward pass. Here is ViT-Base again, with the
 # patch as the only thing that changes.
 
-# %% alt="Pairs of bars for patch sides 4, 8, 16 and 32 on a logarithmic axis: the multiply-accumulates of ViT-Base outside the attention table, and in it. At 4 pixels the two are nearly level; at 32 the table is a hundred times smaller."
+# %%
 sides = [4, 8, 16, 32]
 table, rest = [], []
 for P in sides:
     macs = count_macs(get_config("vit_b_16", patch_size=P))
     table.append(macs["attn.scores"] + macs["attn.values"])
     rest.append(sum(macs.values()) - table[-1])
-    share = table[-1] / (table[-1] + rest[-1])
-    print(f"P = {P:2}: {sum(macs.values()) / 1e9:7.1f} billion, of which the N×N table {share:5.1%}")
+    total = table[-1] + rest[-1]
+    share = table[-1] / total
+    print(f"P = {P:2}: {total / 1e9:7.1f} billion, of which the N×N table {share:5.1%}")
 
+# %% alt="Pairs of bars for patch sides 4, 8, 16 and 32 on a logarithmic axis: the multiply-accumulates of ViT-Base outside the attention table, and in it. At 4 pixels the two are nearly level; at 32 the table is a hundred times smaller." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 2.6))
 where = range(len(sides))
 ax.bar(where, [t / 1e9 for t in table], width=0.38, label="the N×N table", color=ACCENT, align="edge")
@@ -165,9 +177,9 @@ assert photo.numel() == N * P * P * C
 # ## Cutting by hand
 #
 # Take the toy. Four patches of two by two, in reading order: top left, top right, bottom left, bottom right. Write
-# them down before you run the cell.
+# them down before you look.
 
-# %%
+# %% predict="Which four numbers stand in each row?"
 patches = []
 for row in (0, 2):
     for column in (0, 2):
@@ -177,16 +189,17 @@ toy_patches = torch.stack(patches)  # (N, P·P)
 print(toy_patches)
 assert toy_patches.shape == (4, 4)
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Patch 0 is flat grey. Patch 1 is dark on its left and bright on its right. Patch 2 is bright above and dark below.
 # Patch 3 grows towards its lower right corner. These four will be our tokens for five lessons.
-#
+
+# %% [markdown]
 # Two loops are fine for a toy. For a batch of photographs we want one expression. The trick is to split both axes:
 # $H$ becomes (which patch row, which row inside it), and $W$ likewise.
 
 # %%
 split = toy.reshape(2, 2, 2, 2)  # (patch row, row inside, patch column, column inside)
-swapped = split.permute(0, 2, 1, 3)  # (patch row, patch column, row inside, column inside)
+swapped = split.permute(0, 2, 1, 3)  # (patch row, patch column, row and column inside)
 by_reshape = swapped.reshape(4, 4)  # (N, P·P)
 print("patch 1 by loops:  ", toy_patches[1].tolist())
 print("patch 1 by reshape:", by_reshape[1].tolist())
@@ -201,9 +214,9 @@ assert_close(by_reshape, toy_patches)
 # > **Common mistake.** Reshaping straight to `(N, P·P)`. The shape is right and the content is wrong: a “patch” is
 # > now a piece of one image row.
 
-# %%
+# %% predict="Which four numbers does the wrong patch 1 hold?"
 wrong = toy.reshape(4, 4)
-print("wrong patch 1:", wrong[1].tolist(), "- the second row of the image, not its second patch")
+print("wrong patch 1:", wrong[1].tolist(), "is the second row of the image")
 assert wrong.shape == by_reshape.shape
 assert not torch.equal(wrong, by_reshape)
 
@@ -236,14 +249,16 @@ assert patches.shape == (1, 196, 768)
 # Each row of `patches` is one square of the photograph. Does the order hold? Number the squares in the picture, take
 # the rows one by one, draw them as little images, and compare.
 
-# %% alt="The cat's photograph under a grid of 14 by 14 squares, numbered from 0 at the top left to 195 at the bottom right. Three squares, among them one on an eye, are framed."
+# %%
+tiles = patches[0].reshape(N, C, P, P)  # each row as a little image again
 chosen = [0, 61, 134]
+
+# %% alt="The cat's photograph under a grid of 14 by 14 squares, numbered from 0 at the top left to 195 at the bottom right. Three squares, among them one on an eye, are framed." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, WIDTH * 0.8))
 draw_patch_grid(ax, photo, P, numbers=True, highlight=chosen)
 plt.show()
 
-# %% alt="The 196 patches as small separate squares in reading order, fourteen to a row, each with its index underneath."
-tiles = patches[0].reshape(N, C, P, P)
+# %% alt="The 196 patches as small separate squares in reading order, fourteen to a row, each with its index underneath." jupyter={"source_hidden": true}
 draw_patch_sequence(list(tiles), [str(i) for i in range(N)])
 plt.show()
 
@@ -259,7 +274,8 @@ for i in chosen:
     row, column = divmod(i, columns)
     print(f"{i:5} {row:5} {column:7}")
     assert i == row * columns + column
-    assert torch.equal(tiles[i], photo[:, row * P : (row + 1) * P, column * P : (column + 1) * P])
+    y, x = row * P, column * P
+    assert torch.equal(tiles[i], photo[:, y : y + P, x : x + P])
 
 # %% [markdown]
 # The model has to learn it, or be told. That is the subject of [lesson 2](02_positions.ipynb).
@@ -279,14 +295,15 @@ def unpatchify(patches, P, H, W):
 
 
 restored = unpatchify(patches, P, H, W)
-print("restored", tuple(restored.shape), "equal to the photo:", torch.equal(restored, batch))
-assert torch.equal(restored, batch)
+same = torch.equal(restored, batch)
+print("restored", tuple(restored.shape), "equal to the photo:", same)
+assert same
 
 # %% [markdown]
 # Equal, not merely close. With both directions at hand we can also see what the forgotten permutation does to a real
 # picture: cut without it, put back properly, and look.
 
-# %% alt="Three pictures. The cat; the same cat restored exactly; and a scrambled picture of short horizontal strips in which no cat can be recognised, made by cutting without the permutation."
+# %% alt="Three pictures. The cat; the same cat restored exactly; and a scrambled picture of short horizontal strips in which no cat can be recognised, made by cutting without the permutation." jupyter={"source_hidden": true} predict="What does the third picture show, cut without the permutation and put back properly?"
 careless = batch.reshape(1, N, C * P * P)  # right shape, wrong content
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 draw_image(axes[0], photo, "photo")
@@ -315,7 +332,7 @@ plt.show()
 # the right half of the patch is than the left, the second how much brighter the lower half is than the upper.
 # Work out the four tokens on paper: the patches are printed above.
 
-# %%
+# %% predict="Which token does each of the four patches become?"
 E = torch.tensor(
     [
         [-0.5, -0.5],  # weight of the top left pixel: (right - left, lower - upper)
@@ -325,13 +342,19 @@ E = torch.tensor(
     ]
 )  # (P·P, D)
 toy_tokens = toy_patches @ E  # (N, D)
-for i, (patch, token) in enumerate(zip(toy_patches.tolist(), toy_tokens.tolist(), strict=True)):
+both = zip(toy_patches.tolist(), toy_tokens.tolist(), strict=True)
+for i, (patch, token) in enumerate(both):
     print(f"patch {i} {patch}  ->  token {token}")
-assert_close(toy_tokens, torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.0]]))
+right_left = (toy_patches[:, [1, 3]] - toy_patches[:, [0, 2]]).mean(1)  # (N,)
+lower_upper = (toy_patches[:, [2, 3]] - toy_patches[:, [0, 1]]).mean(1)
+assert_close(toy_tokens, torch.stack([right_left, lower_upper], dim=1))
+
+# %% [markdown] tags=["answer"]
+# Flat grey is $(0, 0)$. The vertical edge is $(2, 0)$. The horizontal edge points the other way, $(0, -2)$. The corner
+# is $(1, 1)$.
 
 # %% [markdown]
-# Flat grey is $(0, 0)$. The vertical edge is $(2, 0)$. The horizontal edge points the other way, $(0, -2)$. The corner
-# is $(1, 1)$. Each column of $\mathbf{E}$ is a question put to every patch, and a token is the list of answers.
+# Each column of $\mathbf{E}$ is a question put to every patch, and a token is the list of answers.
 #
 # What did we lose? All four patches have the same mean brightness, and our two questions do not ask for it. From
 # four numbers to two, something must go. In ViT-Base nothing has to.
@@ -397,11 +420,17 @@ print("largest difference below 1e-5:", bool(largest < 1e-5))
 # %% [markdown]
 # They agree up to the rounding of 32-bit floats: the two add the same 768 products in another order.
 #
+# The convolution is not there to bring back a convolutional network. It is a convenience: one call, one kernel that
+# the hardware knows. The ViT has no other convolution.
+
+# %% [markdown] anchor="one-number" tags=["deeper"]
+# ### One number, followed through both
+#
 # The picture below follows one number. On the left is kernel 5 as three 16 × 16 images, one for each channel. In the
 # middle is row 5 of the linear layer's weight, the same 768 numbers in one line, folded at 16 so that it fits. On the
 # right is answer 5 for all 196 patches: one value per patch, and the two ways of computing it.
 
-# %% alt="Six small panels. Three 16 by 16 maps, the red, green and blue slices of kernel 5; the same numbers as a 48 by 16 block, the linear layer's row 5; and two 14 by 14 maps of answer 5, by convolution and by linear layer, which look the same."
+# %% alt="Six small panels. Three 16 by 16 maps, the red, green and blue slices of kernel 5; the same numbers as a 48 by 16 block, the linear layer's row 5; and two 14 by 14 maps of answer 5, by convolution and by linear layer, which look the same." jupyter={"source_hidden": true}
 k = 5
 kernel = conv.weight[k].detach()
 limit = kernel.abs().max().item()
@@ -417,9 +446,6 @@ plt.show()
 
 # %% [markdown]
 # An untrained kernel is noise, and what it answers means nothing yet. Only the agreement of the two maps counts here.
-#
-# The convolution is not there to bring back a convolutional network. It is a convenience: one call, one kernel that
-# the hardware knows. The ViT has no other convolution.
 
 # %% [markdown] anchor="vit-patches"
 # ## The finished piece
@@ -439,7 +465,8 @@ with torch.no_grad():
     embed.proj.bias.copy_(conv.bias)
     assert torch.equal(vit_patchify(batch, P), patches)
     assert_close(embed(batch), by_conv)
-    assert_close(embed_by_linear(batch, conv.weight, conv.bias), by_conv, rtol=1e-5, atol=1e-5)
+    as_matrix = embed_by_linear(batch, conv.weight, conv.bias)
+    assert_close(as_matrix, by_conv, rtol=1e-5, atol=1e-5)
 print("ours by hand = vit.patches:", tuple(embed(batch).shape))
 
 # %% [markdown] anchor="patch-size"
@@ -452,9 +479,9 @@ print("             N    pairs N²   parameters of E   MACs, whole model")
 for P_ in (8, 16, 32):
     config = get_config("vit_b_16", patch_size=P_)
     weights = P_ * P_ * 3 * config.embed_dim + config.embed_dim
-    macs = sum(count_macs(config).values())
-    pairs = config.num_patches**2
-    print(f"ViT-B/{P_:<3} {config.num_patches:6} {pairs:11,} {weights:17,} {macs / 1e9:15.1f} billion")
+    macs = sum(count_macs(config).values()) / 1e9
+    n = config.num_patches
+    print(f"ViT-B/{P_:<3} {n:6} {n * n:11,} {weights:17,} {macs:15.1f} billion")
 
 # %% [markdown]
 # Halve the side and you have four times as many tokens. The encoder's parameters stay as they are, because every token
@@ -468,13 +495,13 @@ for P_ in (8, 16, 32):
 # 32 pixels, a pupil with the light in it, has to survive that map. In the paper's Table 5 the models with smaller
 # patches are nearly always the better ones at equal size. The next figure does not prove that. It shows what a token covers.
 
-# %% alt="The cat three times, under grids of 8, 16 and 32 pixels. At 32 pixels each eye lies across four squares; at 8 pixels it spans dozens."
+# %% alt="The cat three times, under grids of 8, 16 and 32 pixels. At 32 pixels each eye lies across four squares; at 8 pixels it spans dozens." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 for ax, P_ in zip(axes, (8, 16, 32), strict=True):
     draw_patch_grid(ax, photo, P_, title=f"P = {P_}: {(224 // P_) ** 2} tokens")
 plt.show()
 
-# %% [markdown] anchor="mistakes"
+# %% [markdown] anchor="mistakes" tags=["deeper"]
 # ## Common mistakes
 #
 # The forgotten permutation you have met. Three more, each with what PyTorch or our package says about it, if
@@ -484,9 +511,10 @@ plt.show()
 # mind: it drops the rest without a word. `patchify` of our package
 # refuses, and so does its configuration of a model.
 
-# %%
+# %% predict="What shape comes out of the bare convolution?"
 odd = torch.rand(1, 3, 225, 225)
-print("a bare convolution returns", tuple(conv(odd).shape), "and ignores the last row and column")
+shape = tuple(conv(odd).shape)
+print("a bare convolution returns", shape, "and ignores the last row and column")
 try:
     vit_patchify(odd, 16)
 except ValueError as error:
@@ -509,10 +537,12 @@ except ValueError as error:
 # inputs come. They are not the same model when you copy weights from one to the other.
 
 # %%
-pixel_by_pixel = patches.reshape(1, N, C, P * P).transpose(2, 3).reshape(1, N, P * P * C)
+pixel_by_pixel = patches.reshape(1, N, C, P * P).transpose(2, 3)  # (1, N, P·P, C)
+pixel_by_pixel = pixel_by_pixel.reshape(1, N, P * P * C)
 with torch.no_grad():
     difference = (linear(pixel_by_pixel) - by_linear).abs().max()
-print("same numbers in each patch:", torch.equal(pixel_by_pixel.sort(-1).values, patches.sort(-1).values))
+same = torch.equal(pixel_by_pixel.sort(-1).values, patches.sort(-1).values)
+print("same numbers in each patch:", same)
 print("same tokens with the same weights:", bool(difference < 1e-5))
 assert difference > 1e-2
 

@@ -4,12 +4,20 @@ That the .py and .ipynb of a pair agree and hold no outputs is checked by `make 
 """
 
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs" / "hooks"))
+import reading
+
 ROOT = Path(__file__).resolve().parent.parent
+# The lessons that have a main path; the others follow. What a main path may hold:
+FOLDED = ["01_patches"]
+MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 CLOSING = ["mistakes", "check-yourself", "exercises", "key-points", "references"]
 FOLD = re.compile(r"<details>\n<summary>(.+?)</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
@@ -88,6 +96,33 @@ def test_the_lesson_asks_quotes_and_asserts(path):
     assert "inspect.getsource" in code
 
 
+def too_much(cells, predictions):
+    """What keeps a lesson from being read in an evening, in a browser beside its text."""
+    path = reading.main_path(cells)
+    lines = reading.open_lines(path)
+    if (minutes := reading.minutes(path)) > MINUTES:
+        yield f"{minutes} minutes on the main path, at most {MINUTES}"
+    if len(lines) > OPEN_LINES:
+        yield f"{len(lines)} open lines of code on the main path, at most {OPEN_LINES}"
+    yield from (f"wider than {WIDTH}: {line}" for line in reading.open_lines(cells) if len(line) > WIDTH)
+    if (asked := sum("predict" in cell["metadata"] for cell in path)) < predictions:
+        yield f"{asked} predictions on the main path, at least {predictions}"
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_the_main_path_is_an_evening(name):
+    notebook = read(ROOT / "notebooks" / f"{name}.ipynb")
+    assert not list(too_much(notebook.cells, PREDICTIONS if int(name[:2]) <= 5 else 0))
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_the_pair_keeps_the_marks(name):
+    """A lesson's own filter wins over the project's, so an old one would drop them without a word."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    filters = read(ROOT / "notebooks" / f"{name}.ipynb").metadata.jupytext.cell_metadata_filter
+    assert filters == project["tool"]["jupytext"]["cell_metadata_filter"]
+
+
 @lessons
 def test_links_to_other_lessons_exist(path):
     text = "\n".join(cell.source for cell in prose(read(path)))
@@ -104,3 +139,65 @@ def test_solution_runs(body):
     (source,) = CODE.findall(body)
     assert "assert" in source
     exec(compile(source, "solution", "exec"), {})
+
+
+# ---- what is counted, on small lessons ------------------------------------------------------------
+
+
+def text(source, *tags):
+    return {"cell_type": "markdown", "source": source, "metadata": {"tags": list(tags)}}
+
+
+def code(source, **metadata):
+    return {"cell_type": "code", "source": source, "metadata": metadata}
+
+
+HIDDEN = {"jupyter": {"source_hidden": True}}
+SMALL = [
+    text("# Title"),
+    code("import torch\nimport vit", **HIDDEN),
+    text("## Why", "deeper"),
+    text("a word"),
+    text("### Below\n#not a heading", "deeper"),
+    code("x = 1"),
+    text("## Then\n\nfour words are here"),
+    code("y = 2\n\nprint(y)", predict="How many?"),
+    text("### Small", "deeper"),
+    code("z = 3"),
+    text("## End"),
+]
+
+
+def test_a_folded_section_ends_at_a_heading_of_its_level():
+    assert reading.deeper(SMALL) == {2: 6, 8: 10}
+    assert reading.deeper(SMALL[:4]) == {2: 4}
+    assert reading.deeper([text("no heading", "deeper"), text("## One"), code("x", tags=["deeper"])]) == {}
+    assert reading.main_path(SMALL) == [*SMALL[:2], *SMALL[6:8], SMALL[10]]
+
+
+def test_folded_code_is_not_open():
+    assert reading.open_lines(SMALL) == ["x = 1", "y = 2", "", "print(y)", "z = 3"]
+    assert reading.open_lines([code("x", tags=["remove-input"]), code("y", jupyter={})]) == ["y"]
+
+
+def test_minutes():
+    hour = [text(" word" * 6000), code("x\n" * 449 + "x")]
+    assert reading.minutes(hour) == round(1.75 * (6000 / 200 + 450 / 15)) == 105
+    answer = text("a question <details>" + " word" * 4000 + "</details> another")
+    assert reading.words([answer]) == 3
+    assert reading.minutes([*hour, answer, code("x\n" * 100, **HIDDEN)]) == 105
+    assert reading.minutes_of_all([*hour, answer]) == 105 + 35
+    assert reading.minutes_of_all([*hour, code("x\n" * 59 + "x", **HIDDEN)]) == 105 + 7
+    assert reading.minutes([]) == 1
+
+
+def test_too_much_complains():
+    fine = [text(" word" * 1000), code("x\n" * 149 + "x" * 88, predict="What?"), code("y" * 200, **HIDDEN)]
+    assert not list(too_much(fine, 1))
+    deep = [text("## Deep", "deeper"), text(" word" * 9000), code("x\n" * 200, predict="What?")]
+    assert not list(too_much(fine + deep, 1))
+    assert list(too_much([*fine, text(" word" * 4000)], 1))
+    assert list(too_much([*fine, code("x")], 1))
+    assert list(too_much([code("x" * 89)], 0))
+    assert list(too_much([*deep[:1], code("x" * 89)], 0)), "depth is wide, too"
+    assert list(too_much(fine + deep, 2)), "a prediction in a fold is not on the main path"

@@ -155,8 +155,8 @@ def test_a_tooltip_never_makes_the_page_wider(browser, address):
     tab = context.new_page()
     tab.goto(address + next(url for url in pages() if url.startswith("lessons/")))
     tab.evaluate("document.documentElement.classList.add('side')")
-    tab.locator(".code .highlight").first.hover()
-    tab.locator(".code .md-code__button").first.hover()
+    tab.locator(".code > .highlight").first.hover()  # not one that is folded
+    tab.locator(".code > .highlight .md-code__button").first.hover()
     tab.locator(".md-tooltip2--active").wait_for()
     right, width = tab.evaluate("""() => {
         const tip = document.querySelector('.md-tooltip2--active')
@@ -195,6 +195,107 @@ def test_a_film_has_a_slider(browser, address):
     assert tab.locator(".film").count() == 0
     box = tab.locator("figure[data-frames] img").bounding_box()
     assert box["height"] > 2 * box["width"]  # all frames
+    context.close()
+
+
+FOLDS = "lessons/01_patches/"
+INSIDE = "pixel by pixel"  # words that stand in a folded section of it only
+SHOWN = """(selector) => [...document.querySelectorAll(selector)].map(e => e.checkVisibility())"""
+CONTENT = ".deeper .step, .source .highlight, .predict > :not(summary)"
+
+
+def test_folds_open_for_links_and_finding(browser, address):
+    """A link to a heading opens what is folded under it; ids and words inside a fold open that."""
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    assert not any(tab.evaluate(SHOWN, CONTENT))
+    assert tab.locator("article h2, article h3").evaluate_all("all => all.every(h => h.checkVisibility())")
+
+    mistakes = tab.locator("#mistakes + details")
+    tab.locator('.md-sidebar--secondary a[href="#mistakes"]').click()
+    tab.wait_for_function("document.querySelector('#mistakes + details').open")
+    tab.wait_for_timeout(300)
+    assert 0 <= tab.locator("#mistakes").bounding_box()["y"] < 300
+    assert tab.locator("article details[open]").count() == 1
+    tab.evaluate("document.querySelector('#mistakes + details .prose p').id = 'inner'")
+    mistakes.locator("summary").first.click()
+    assert not mistakes.get_attribute("open")
+    tab.evaluate("location.hash = 'inner'")
+    tab.wait_for_function("document.querySelector('#mistakes + details').open")
+    tab.wait_for_timeout(300)
+    assert 0 <= tab.locator("#inner").bounding_box()["y"] < 300
+
+    for fragment in ("#mistakes", f"#:~:text={INSIDE.replace(' ', '%20')}"):
+        tab = context.new_page()
+        tab.goto(address + FOLDS + fragment)
+        tab.wait_for_function("document.querySelector('#mistakes + details').open")
+    context.close()
+
+
+def test_open_everything(browser, address):
+    """One button opens all folds, keeps what is read where it is, and is remembered on the next page."""
+    other = next(url for url in pages() if url.startswith("lessons/") and url != FOLDS)
+    context = browser.new_context(viewport=NARROW)
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    button = tab.locator(".open-toggle")
+    assert button.get_attribute("aria-pressed") == "false"
+    tab.evaluate("document.querySelector('#projection').scrollIntoView()")
+    where = "document.querySelector('#projection').getBoundingClientRect().top"
+    before = tab.evaluate(where)
+    button.evaluate("e => e.click()")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert all(tab.evaluate(SHOWN, "article details > *"))
+    assert tab.evaluate(where) == pytest.approx(before, abs=3)
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
+
+    for url in (other, FOLDS):
+        tab.goto(address + url)
+        assert all(tab.evaluate(SHOWN, "article details > *")), "the choice was forgotten on the next page"
+    tab.locator(".open-toggle").click()
+    tab.goto(address + FOLDS)
+    assert not any(tab.evaluate(SHOWN, CONTENT)), "the choice to fold was forgotten"
+    context.close()
+
+
+def test_folds_side_by_side(browser, address):
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    tab.locator(".side-toggle").click()
+    tab.locator(".open-toggle").click()
+    columns = tab.evaluate("""() => [...document.querySelectorAll('.deeper .step')]
+        .filter(s => s.querySelector('.prose > *') && s.querySelector('.code'))
+        .map(s => ['.prose', '.code'].map(c => s.querySelector(c).getBoundingClientRect()))
+        .map(([prose, code]) => [code.left - prose.right, code.width])""")
+    assert columns
+    assert all(gap > 0 and width >= 540 for gap, width in columns), columns
+    context.close()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+def test_folds_on_paper_and_without_script(browser, address, script):
+    context = browser.new_context(viewport=WIDE, java_script_enabled=script)
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    assert tab.locator(".open-toggle").is_visible() == script
+    fold = tab.locator("details.predict").first
+    output = fold.locator(".output").first
+    assert not output.is_visible()
+    fold.locator("summary").click()
+    assert output.is_visible()
+    fold.locator("summary").click()
+    screen = tab.locator(CONTENT).evaluate_all("all => all.filter(e => e.checkVisibility()).length")
+    assert screen == 0
+    tab.emulate_media(media="print")
+    paper = tab.locator(CONTENT)
+    assert paper.count() > 20
+    assert paper.evaluate_all(
+        "all => all.every(e => e.checkVisibility() && e.getBoundingClientRect().height)"
+    )
+    tab.emulate_media(media="screen")
+    assert tab.locator(CONTENT).evaluate_all("all => all.filter(e => e.checkVisibility()).length") == 0
     context.close()
 
 

@@ -106,9 +106,8 @@ def unrendered(soup):
         yield f"published stderr: {block.get_text()[:80]}"
     if "Traceback (most recent call last)" in article.get_text():
         yield "published a traceback"
-    yield from (
-        f"mark left over: <!--{mark}" for mark in re.findall(r"<!--(step|code|end|figure)", str(article))
-    )
+    marks = r"<!--(step|code|end|figure|deeper|source|predict|close)"
+    yield from (f"mark left over: <!--{mark}" for mark in re.findall(marks, str(article)))
     for tag in article.select("code, pre, script, style, .arithmatex"):
         tag.decompose()
     text = article.get_text()
@@ -196,6 +195,15 @@ def test_lesson(page, record_property):
     blocks = {block.get_text().strip() for block in soup.select(".code .annotate code")}
     lost = [text for cell in shown if (text := "".join(cell["source"]).strip()) not in blocks]
     assert not lost, f"code that is not on the page as it is in the notebook: {lost[0][:200]}"
+    # And what a mark folds is folded: by metadata here, by hooks and template there.
+    folded = {
+        "deeper": sum("deeper" in cell["metadata"].get("tags", []) for cell in notebook["cells"]),
+        "source": sum(bool(cell["metadata"].get("jupyter", {}).get("source_hidden")) for cell in code),
+        "predict": sum("predict" in cell["metadata"] for cell in code),
+    }
+    assert {kind: len(soup.select(f"details.{kind}")) for kind in folded} == folded
+    assert all(fold.find_previous_sibling().name in ("h2", "h3") for fold in soup.select("details.deeper"))
+    assert not soup.select("details.predict > summary:empty")
 
 
 # ---- the checks can fail --------------------------------------------------------------------------
@@ -256,6 +264,7 @@ def test_dead_links_complains(tmp_path):
         (unrendered, "<p>[text](page.md)</p>"),
         (unrendered, "<h2>Title { #anchor }</h2>"),
         (unrendered, "<!--step--><p>a</p>"),
+        (unrendered, "<!--deeper 3--><p>a</p>"),
     ],
 )
 def test_checks_complain(check, html):

@@ -17,18 +17,52 @@ function show(side) {
   button.setAttribute("aria-pressed", side)
 }
 
+// Keep what is being read where it is: remember a part near the top of the window, and put it back there. One that is
+// folded away by the change is where its fold is.
+function keepPlace(change) {
+  const parts = [...document.querySelectorAll(".step > * > *, article > h2")]
+  const part = parts.find((e) => e.getBoundingClientRect().bottom > 120 && e.checkVisibility())
+  const top = () => (part.closest("details:not([open])") ?? part).getBoundingClientRect().top
+  const before = part && top()
+  change()
+  if (part && scrollY > 200) scrollBy({ top: top() - before, behavior: "instant" })
+}
+
 button.addEventListener("click", () => {
-  // Keep what is being read where it is: remember a step near the top of the window, and put it back there.
-  const step = [...document.querySelectorAll(".step")].find((s) => s.getBoundingClientRect().bottom > 120)
-  const before = step.getBoundingClientRect().top
-  show(!root.classList.contains("side"))
+  keepPlace(() => show(!root.classList.contains("side")))
   localStorage.setItem("side", root.classList.contains("side"))
-  if (scrollY > 200) scrollBy({ top: step.getBoundingClientRect().top - before, behavior: "instant" })
 })
 show(root.classList.contains("side"))
 const watch = new ResizeObserver(stick)
 columns.forEach((column) => watch.observe(column))
 addEventListener("resize", stick)
+
+// Folds are <details>, which need no script. This opens all of them for those who want that, on every page; and it opens
+// what a link leads to: the folds around it, and the one under a heading. On paper site.css opens all.
+const opener = document.querySelector(".open-toggle")
+const folds = document.querySelectorAll("article details")
+
+function openAll(open) {
+  opener.setAttribute("aria-pressed", open)
+  for (const fold of folds) fold.open = open
+}
+
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)))
+  const closed = [...folds].filter((fold) => fold.contains(target) || fold.previousElementSibling === target)
+  if (!target || !closed.length) return
+  for (const fold of closed) fold.open = true
+  requestAnimationFrame(() => target.scrollIntoView()) // Material would leave the window at the fold's head
+}
+
+opener.addEventListener("click", () => {
+  const open = opener.getAttribute("aria-pressed") === "false"
+  keepPlace(() => openAll(open))
+  localStorage.setItem("open", open)
+})
+if (localStorage.getItem("open") === "true") openAll(true)
+reveal()
+addEventListener("hashchange", reveal)
 
 // A click on a figure shows it as large as the window allows. Without JavaScript the link opens the image.
 const dialog = document.body.appendChild(document.createElement("dialog"))

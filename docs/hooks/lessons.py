@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import struct
+import sys
 from datetime import datetime
 from html import escape, unescape
 from pathlib import Path
@@ -19,11 +20,12 @@ from pathlib import Path
 from mkdocs.exceptions import ConfigurationError
 from mkdocs.structure.files import File
 
+sys.path.insert(0, str(Path(__file__).parent))
+import reading
+
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
 
-# Reading speed. 200 words a minute is the slow end of adult reading; 15 lines of code a minute is a guess.
-WORDS_PER_MINUTE, LINES_PER_MINUTE = 200, 15
-
+IMPORTS = re.compile(r"(?:#.*\n|\n)*(?:import|from) ")  # how a cell begins whose first statement is an import
 LESSONS = {}  # source path of a page, as MkDocs knows it → its executed notebook
 
 
@@ -96,7 +98,32 @@ def on_page_content(html, page, config, files):
     html = re.sub(r'<span class="(?:[nwpo]|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
     html = html.replace("<!--step-->", '<div class="step">\n<div class="prose">')
     html = html.replace("<!--code-->", '</div>\n<div class="code">')
-    return html.replace("<!--end-->", "</div>\n</div>")
+    html = html.replace("<!--end-->", "</div>\n</div>")
+    if notebook := LESSONS.get(page.file.src_uri):
+        html = folds(html, notebook["cells"], config.extra["words"])
+    return html
+
+
+def folds(html, cells, words):
+    """Make <details> of the template's marks: <!--deeper N-->, <!--source N-->, <!--predict--> begin one.
+
+    N is the index of the cell; what a prediction asks is the paragraph that follows its mark.
+    """
+
+    def summary(match):
+        kind, cell = match[1], int(match[2])
+        if kind == "deeper":
+            text = words["deeper"].format(minutes=reading.minutes(cells[cell : reading.deeper(cells)[cell]]))
+        elif "alt" in cells[cell]["metadata"]:
+            text = words["drawn"]
+        else:
+            text = words["imports" if IMPORTS.match(cells[cell]["source"]) else "source"]
+        return f'<details class="{kind}"><summary>{escape(text)}</summary>'
+
+    html = re.sub(r"<!--(deeper|source) (\d+)-->", summary, html)
+    ask = rf'<details class="predict"><summary><b>{escape(words["predict"])}</b> \1</summary>'
+    html = re.sub(r"<!--predict-->\s*<p>(.*?)</p>", ask, html, flags=re.DOTALL)
+    return html.replace("<!--close-->", "</details>")
 
 
 def on_post_page(output, page, config):
@@ -138,6 +165,12 @@ def check(name, notebook):
         figures = sum("image/png" in output.get("data", {}) for output in outputs)
         if "anchor" in cell["metadata"] and not cell["source"].startswith("#"):
             log.warning("%s has an anchor, but does not begin with a heading", where)
+        if reading.tagged(cell, "deeper") and not reading.level(cell):
+            log.warning("%s is tagged `deeper`, but does not begin with a heading", where)
+        if reading.tagged(cell, "answer") and "predict" not in notebook["cells"][index - 1]["metadata"]:
+            log.warning("%s is tagged `answer`, but the cell before it asks for no prediction", where)
+        if "predict" in cell["metadata"] and cell.get("execution_count") and not outputs:
+            log.warning("%s asks for a prediction, but has no output", where)
         if figures and not cell["metadata"].get("alt"):
             log.warning('%s its figure has no alt text. Write it as # %%%% alt="..."', where)
         if figures > 1:
@@ -151,16 +184,16 @@ def check(name, notebook):
 
 def measure(notebook):
     """Measure what the strip and the footer say; none of these numbers is typed by anyone."""
-    words = sum(len(c["source"].split()) for c in notebook["cells"] if c["cell_type"] == "markdown")
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    lines = sum(cell["source"].count("\n") + 1 for cell in code)
+    cells = notebook["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
     seconds = 0.0
     for clock in (cell["metadata"]["execution"] for cell in code if "execution" in cell["metadata"]):
         begin, end = (datetime.fromisoformat(clock[f"iopub.status.{state}"]) for state in ("busy", "idle"))
         seconds += (end - begin).total_seconds()
     about = {
         **notebook["metadata"]["lesson"],
-        "minutes": max(1, round(words / WORDS_PER_MINUTE + lines / LINES_PER_MINUTE)),
+        "minutes": reading.minutes(reading.main_path(cells)),
+        "minutes_of_all": reading.minutes_of_all(cells),
     }
     if "pending" in notebook["metadata"]:
         return about | {"pending": notebook["metadata"]["pending"]}
