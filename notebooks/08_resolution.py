@@ -438,10 +438,10 @@ plt.show()
 # %% [markdown]
 # (At 24 pixels the small model is asked about the first 300 of its validation pictures, hence another number than
 # above.) Neither profits. The shipped model keeps what it has, and that is the best case. The small one loses nearly all of
-# it, although its positions are interpolated as they should be. Its patches still measure 4 pixels, and what they show
-# has become twice as large: an edge where there used to be a corner, plain white where there was an edge. It has
-# never seen such patches in such numbers. The blurred enlargements are easier for it than the sharp drawings, which
-# fits. But there are also four times as many tokens to attend to, and we have not taken the two causes apart.
+# it, although its positions are interpolated as they should be. Why? We do not know. Its patches still measure 4 pixels,
+# and what they show has become twice as large: an edge where there used to be a corner. There are also four times as
+# many tokens to attend to. The blurred enlargements are a little easier for it than the sharp drawings, but that
+# decides nothing between the two, and the other model below is spared although both hold for it as well.
 #
 # The effect has a name in larger models, too, the train-test resolution discrepancy. It is worst where training shows
 # objects in one size and testing in another:
@@ -450,7 +450,7 @@ plt.show()
 # > objects seen by the classifier at train and test time: in fact, a lower train resolution improves the
 # > classification at test time!” (abstract of the paper at NeurIPS)
 #
-# Why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen textures
+# So why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen textures
 # and clutter of many sizes, it is larger, and it has learned more. We changed all of these at once, so this lesson
 # cannot say which of them it is.
 
@@ -459,8 +459,9 @@ plt.show()
 #
 # So the small model must be trained again at 48 pixels. From the beginning? We enlarge it and go on for 60 steps. For
 # comparison another model begins at 48 pixels. It gets half as many multiplications as the first has had in both its
-# lives, because more would take too long on this page; so compare the curves where they lie above each other. Its batch
-# and its learning rate are others, too, and we tried only these.
+# lives, because more would take too long on this page; so compare the curves where they lie above each other. Beside the
+# start three things differ: the batch, the learning rate and the number of pictures. We tried only these, so it is not a
+# contest between the two ways at their best.
 
 # %%
 tune = replace(recipe, img_size=HIGH, epochs=1, batch_size=32, lr=1e-3)
@@ -492,9 +493,8 @@ ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
 plt.show()
 
 # %% [markdown]
-# A few steps repair most of what enlarging had broken. Large pictures from the start are a poor bargain here: at the point
-# where their curve ends, small ones have brought the first model to most of its answers. Much training is needed to learn
-# anything at all, and here it went faster with small pictures. The recipe that
+# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, are behind: at
+# the point where their curve ends, small ones have brought the first model to most of its answers. The recipe that
 # made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson 6](06_training.ipynb#cifar10)).
 #
 # And the gain from detail? After so few steps there is none: the model is no better than it was at 24 pixels. These
@@ -644,8 +644,9 @@ def train_on(model, x, y, lr, optimizer=torch.optim.SGD, steps=80, batch=32, see
 
 # %% [markdown]
 # Where do we depart? The batch is 32, for we have only a thousand pictures, and there are eighty steps. The size
-# stays the same here, so that only one thing changes. The old normalisation stays, too: the encoder was fitted to it.
-# *From scratch* gets as many steps, and AdamW, because SGD would be a handicap there.
+# stays the same here, and so does the old normalisation: the encoder was fitted to it. Each way has a learning rate of
+# its own, tried once. *From scratch* gets as many steps, and AdamW, because SGD would be a handicap there. Eighty steps
+# are no training, so its mark says what the old weights save, and not how well a fresh model can do.
 #
 # There is a fourth way. Kumar et al. (2022) noticed that a new head does damage while it is still bad: the encoder
 # is already trained to please it. So they fit the head first, by a probe, and fine-tune afterwards.
@@ -700,7 +701,7 @@ plt.show()
 # %% [markdown]
 # The bars reach from the worse of two draws of labels to the better; with all thousand there is only one draw. The old
 # weights are worth more than the labels: with all thousand, the fresh start is still behind what the probe does with
-# fifty. Many more steps would help it, and [lesson 6](06_training.ipynb#live) shows how many.
+# fifty. That is with eighty steps; many more would help it, and [lesson 6](06_training.ipynb#live) gives them.
 #
 # With fifty labels nothing is clearly better than the old model that has seen none; its ten names still fit. With more
 # the choice matters. The probe takes a moment and does well. Plain fine-tuning does not reach it in eighty steps,
@@ -1071,10 +1072,10 @@ assert spoiled < sound
 # ## Key points
 #
 # Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with
-# the pixels, the tables of attention with their square. The position table is resized like a picture, class row set
+# the pixels, the attention matrices with their square. The position table is resized like a picture, class row set
 # aside, also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not
-# always enough: patches show another part of the object, for one thing, and a few steps of training at the new size repair most of that,
-# where a model that began there had learned little in nearly three times the multiplications. A new head starts at zero. A linear probe has a formula, needs no
+# always enough: our small model failed on larger pictures for reasons that we have not found, and a few steps of training
+# at the new size repaired most of that. A new head starts at zero. A linear probe has a formula, needs no
 # backward pass and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from
 # the probe's head. Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the
 # lowest trained parameter. Change the model first, then build the optimiser. What the features have learned to see is the
