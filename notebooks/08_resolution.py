@@ -441,7 +441,7 @@ plt.show()
 # it, although its positions are interpolated as they should be. Why? We do not know. Its patches still measure 4 pixels,
 # and what they show has become twice as large: an edge where there used to be a corner. There are also four times as
 # many tokens to attend to. The blurred enlargements are a little easier for it than the sharp drawings, but that
-# decides nothing between the two, and the other model below is spared although both hold for it as well.
+# decides nothing between the two, and the shipped model is spared although both hold for it, too.
 #
 # The effect has a name in larger models, too, the train-test resolution discrepancy. It is worst where training shows
 # objects in one size and testing in another:
