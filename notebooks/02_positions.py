@@ -184,8 +184,8 @@ assert torch.equal(*gradients)
 #
 # With its own learning rate each works about as well as the other (Figure 9 there). The authors keep the class token
 # to stay close to the original Transformer. In another recipe the two differ: for a ViT-S trained on ImageNet-1k for
-# 90 to 300 epochs, going back to the class token loses 1.5 to 1.8 points (Beyer et al., 2022, Table 1). In `vit` there is a field for either side of it: `class_token` says whether there is
-# one, `global_pool` what the head reads. Here there is none anywhere, and the sequence is one shorter. (`forward_features`
+# 90 to 300 epochs, going back to the class token loses 1.5 to 1.8 points (Beyer et al., 2022, Table 1). In `vit` there
+# is a field for either side of it: `class_token` says whether there is one, `global_pool` what the head reads. Here there is none anywhere, and the sequence is one shorter. (`forward_features`
 # is the whole model but its head, and `forward_head` the rest; [lesson 5](05_model.ipynb#heads) builds the two.)
 
 # %%

@@ -1263,8 +1263,8 @@ assert batch_means.mean() < correct.mean() - 0.4
 # ```
 #
 # With 3.3 deviations, where the best of a thousand lies on average, it goes beyond 12 % in 45 of 100 cases. For one in
-# twenty it takes about half as many pictures again. The error shrinks with the root of the number: to halve it, take four times as many. The 5,000 pictures that we keep
-# back from CIFAR-10 allow for a good many comparisons.
+# twenty it takes about half as many pictures again. The error shrinks with the root of the number: to halve it, take
+# four times as many. The 5,000 pictures that we keep back from CIFAR-10 allow for a good many comparisons.
 #
 # </details>
 #

@@ -96,12 +96,12 @@ totals = [sum(cost.values()) for cost in costs]
 print(
     f"{'all':12} {totals[0] / 1e9:7.3f} -> {totals[1] / 1e9:7.3f} billion MACs, times {totals[1] / totals[0]:.1f}"
 )
-tables = [4 * c.depth * c.num_heads * c.num_patches**2 for c in configs]  # bytes, as 32-bit floats
-print(f"all N x N tables of one picture: {tables[0] / 2**20:.0f} -> {tables[1] / 2**20:,.0f} MiB")
+squares = [4 * c.depth * c.num_heads * c.num_patches**2 for c in configs]  # bytes, as 32-bit floats
+print(f"all N x N matrices of one picture: {squares[0] / 2**20:.0f} -> {squares[1] / 2**20:,.0f} MiB")
 assert costs[1]["attn.scores"] / costs[0]["attn.scores"] == (N_large / N) ** 2
 assert costs[1]["mlp"] / costs[0]["mlp"] == N_large / N
 
-# %% alt="Left and middle: the cat under a grid of 14 by 14 patches and under a much finer grid of 40 by 40. Right: horizontal bars of the multiplications at 224 and at 640 pixels, for the matrices and for the N by N tables. At 224 the tables are a sliver; at 640 they are about a quarter of a bar that is ten times as long."
+# %% alt="Left and middle: the cat under a grid of 14 by 14 patches and under a much finer grid of 40 by 40. Right: horizontal bars of the multiplications at 224 and at 640 pixels, for the weights and for the N by N matrices. At 224 the matrices are a sliver; at 640 they are about a quarter of a bar that is ten times as long."
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.2), width_ratios=[1, 1, 1.25])
 draw_patch_grid(axes[0], photograph("chelsea", 224), 16, title=f"224 pixels, {N} patches")
 draw_image(axes[1], photograph("chelsea", 640), f"640 pixels, {N_large:,} patches")
@@ -110,8 +110,8 @@ for edge in range(0, 641, 16):
     axes[1].axhline(edge - 0.5, color="white", linewidth=0.3)
 of_tables = [(cost["attn.scores"] + cost["attn.values"]) / 1e9 for cost in costs]
 of_matrices = [total / 1e9 - t for total, t in zip(totals, of_tables, strict=True)]
-axes[2].barh([0, 1], of_matrices, height=0.5, label="matrices")
-axes[2].barh([0, 1], of_tables, left=of_matrices, height=0.5, color=ACCENT, label="N×N tables")
+axes[2].barh([0, 1], of_matrices, height=0.5, label="weights")
+axes[2].barh([0, 1], of_tables, left=of_matrices, height=0.5, color=ACCENT, label="N×N matrices")
 axes[2].set_yticks([0, 1], [224, 640])
 axes[2].set(xlabel="billion MACs per picture", ylim=(-0.5, 2.1))
 axes[2].tick_params(axis="y", length=0)
@@ -901,13 +901,13 @@ assert spoiled < sound
 # ## Check yourself
 #
 # You double the side of the pictures. By how much do the multiplications of a ViT-B/16 grow, and by how much the
-# table of attention weights of one head?
+# attention matrix of one head?
 #
 # <details>
 # <summary>Answer</summary>
 #
-# There are four times as many tokens. Everything that is done token by token grows fourfold, and the table
-# sixteenfold. The total grows by a little more than four, as long as the tables are a small part of it.
+# There are four times as many tokens. Everything that is done token by token grows fourfold, and the matrix
+# sixteenfold. The total grows by a little more than four, as long as these matrices are a small part of it.
 #
 # </details>
 #
