@@ -100,9 +100,9 @@ for name, side in (("pixel", 1), ("4×4 patch", 4), ("16×16 patch", 16), ("32×
     print(f"{name:12} {N:12,} {N * N:17,} {megabytes:14,.2f} MB")
 
 # %% [markdown]
-# Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the paper's smallest in its Table 1, has
-# twelve heads in each of twelve layers. (Fused attention never stores these numbers, as lesson 3 shows. It still has to
-# compute them.)
+# Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest of the paper's Table 1, has
+# twelve heads in each of twelve layers. (Its Figure 4 has one half as wide. And fused attention,
+# in lesson 3, computes these numbers without ever storing them.)
 #
 # With patches of 16 by 16 pixels the same matrix needs a fraction of a megabyte. The side of the patch enters to the
 # fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. So patches are an economy. They are more than that: cutting them
@@ -136,8 +136,9 @@ plt.show()
 
 # %% [markdown]
 # Read the figure with its axis in mind: it is logarithmic, one labelled tick up is ten times more. At 16 pixels the
-# quadratic part hardly matters: nearly all work is in the layers that treat each token alone. At 4 pixels the matrix takes
-# two fifths of the bill, so there most of the work is still elsewhere, and that grows with $N$ too. The figure counts operations; it says nothing about accuracy.
+# quadratic part hardly matters: nearly all work is in the layers that treat each token alone. At 4 pixels the matrix
+# takes two fifths of the bill, so there most of the work is still elsewhere, and that grows with $N$ too. The figure
+# counts operations; it says nothing about accuracy.
 
 # %% [markdown] anchor="names"
 # ## Six letters
@@ -657,7 +658,8 @@ assert difference > 1e-2
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
-# Patches are an economy: attention costs $N^2$, all else $N$, and $N = HW/P^2$. Cutting is lossless and is nothing but `reshape`,
+# Patches are an economy: attention costs $N^2$, all else $N$, and $N = HW/P^2$. Cutting is lossless and is nothing but
+# `reshape`,
 # `permute`, `reshape`; leave out the middle one and the shapes still fit. The patch embedding is one matrix applied to
 # each patch, and a convolution with stride equal to its kernel computes the same numbers. Smaller patches cost time
 # and hardly any parameters. The sequence that comes out no longer knows where a patch was, and that is

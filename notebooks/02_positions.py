@@ -182,11 +182,12 @@ assert torch.equal(*gradients)
 # > token, nor to the GAP operation. Instead, the difference in performance is fully explained by the requirement for
 # > a different learning-rate”. (appendix D.3; GAP is global average pooling)
 #
-# With its own learning rate each works about as well as the other (Figure 9 there). The authors keep the class token
-# to stay close to the original Transformer. In another recipe the two differ: for a ViT-S trained on ImageNet-1k for
-# 90 to 300 epochs, going back to the class token loses 1.5 to 1.8 points (Beyer et al., 2022, Table 1). In `vit` there
-# is a field for either side of it: `class_token` says whether there is one, `global_pool` what the head reads. Here there is none anywhere, and the sequence is one shorter. (`forward_features`
-# is the whole model but its head, and `forward_head` the rest; [lesson 5](05_model.ipynb#heads) builds the two.)
+# With its own learning rate each works about as well as the other (Figure 9 there). The authors keep the class token to
+# stay close to the original Transformer. In another recipe the two differ: for a ViT-S trained on ImageNet-1k for 90 to
+# 300 epochs, going back to the class token loses 1.5 to 1.8 points (Beyer et al., 2022, Table 1). In `vit` there is a
+# field for either side of it: `class_token` says whether there is one, `global_pool` what the head reads. Here there is
+# none anywhere, and the sequence is one shorter. (`forward_features` is the whole model but its head, and
+# `forward_head` the rest; [lesson 5](05_model.ipynb#heads) builds the two.)
 
 # %%
 averaging = small_vit(class_token=False, global_pool="avg")
@@ -315,11 +316,12 @@ assert min(moved["coffee"]) > 1e-2
 # A large gap for the authors; and yet a bag of patches is worth a good deal. It still holds fur and whiskers.
 #
 # One more row of that table is about *relative* positions: 0.64032. There nothing is added to the tokens. Each offset
-# between two patches has a learned vector, the query is multiplied with it, and the product is added to the score of the
-# pair in every attention. The paper's offsets run along the list and not over the grid. It gained nothing there.
+# between two patches has a learned vector, the query is multiplied with it, and the product is added to the score of
+# the pair in every attention. The paper's offsets run along the list and not over the grid. It gained nothing there.
 #
 # “Little to no difference” belongs to that model and that data. For the ViT-S of Beyer et al. (2022, Table 1), on
-# ImageNet-1k alone, learned positions are 0.4 to 1.5 points behind 2-D sine-cosine ones, least after the longest training.
+# ImageNet-1k alone, learned positions are 0.4 to 1.5 points behind 2-D sine-cosine ones, least after the longest
+# training.
 
 # %% [markdown] anchor="adding"
 # ## Adding a place
@@ -440,8 +442,9 @@ assert model.pos_embed.abs().max() <= 0.04
 # down, is louder than the patch. (Pixels between 0 and 1 went in here; another normalisation gives another ratio.)
 #
 # Must it be noise? If both matrices of an MLP and the biases between them start at zero, they never receive a gradient.
-# If only the first matrix does, under a random second, its units are pushed apart at once. Would a table of zeros stay a
-# table of equal rows? Think before you run the cell. It takes one backward step from zero, for the cat and for a picture of flat grey.
+# If only the first matrix does, under a random second, its units are pushed apart at once. Would a table of zeros stay
+# a table of equal rows? Think before you run the cell. It takes one backward step from zero, for the cat and for a
+# picture of flat grey.
 
 # %%
 grey = torch.full_like(photo, 0.5)

@@ -395,8 +395,8 @@ plt.show()
 # %% [markdown] anchor="axis"
 # ## Over which axis?
 #
-# An attention matrix has two axes, and both have length $N$. The softmax must run along the last one, over the keys, for each
-# query. What if it runs along the other?
+# An attention matrix has two axes, and both have length $N$. The softmax must run along the last one, over the keys,
+# for each query. What if it runs along the other?
 #
 # > **Common mistake.** `softmax(dim=-2)`, or `dim=2` left over from a time when there was no head axis. Shapes fit,
 # > no error appears, and the result is no longer a mean.
@@ -732,8 +732,9 @@ print(f"correlation of size with distance from the mean token: {correlation:.2f}
 # %% [markdown] anchor="cost"
 # ## What it costs
 #
-# The attention matrix has $N^2$ entries, and each costs $d$ multiplications per head, $D$ for all heads. It is made once and
-# used once, so $2N^2D$ together. The four projections, queries, keys, values and output, cost $4ND^2$. The ratio is
+# The attention matrix has $N^2$ entries, and each costs $d$ multiplications per head, $D$ for all heads. It is made
+# once and used once, so $2N^2D$ together. The four projections, queries, keys, values and output, cost $4ND^2$. The
+# ratio is
 # $N/2D$: short sequences spend their time in the projections, long ones in the attention matrix.
 
 # %%
@@ -904,8 +905,8 @@ assert one.shape == other.shape
 assert not torch.allclose(one, other)
 
 # %% [markdown]
-# **Weights kept on the module.** `self.weights = weights` in `forward` looks handy for a picture. It forbids the
-# fused kernel, and it holds the attention matrices of every layer, with their graph in training, until the next call. For
+# **Weights kept on the module.** `self.weights = weights` in `forward` looks handy for a picture. It forbids the fused
+# kernel, and it holds the attention matrices of every layer, with their graph in training, until the next call. For
 # ViT-B/16 and a modest batch that is:
 
 # %%
@@ -934,8 +935,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # <summary>Answer</summary>
 #
 # The parameters stay, since the projections do. The multiplications stay: twice as many attention matrices, each from
-# dot products half as long. These matrices double, and so does the number of exponentials. Each head now compares in half as many
-# dimensions.
+# dot products half as long. These matrices double, and so does the number of exponentials. Each head now compares in
+# half as many dimensions.
 #
 # </details>
 #
@@ -1089,8 +1090,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # </details>
 #
 # **5. When does attention itself weigh as much?** For ViT-B, find the number of tokens at which the attention matrix
-# costs as many multiply-accumulates as the projections of its attention layer, and at which it costs as many as projections and MLP
-# together. Check both with `count_macs` on images of a fitting size.
+# costs as many multiply-accumulates as the projections of its attention layer, and at which it costs as many as
+# projections and MLP together. Check both with `count_macs` on images of a fitting size.
 #
 # <details>
 # <summary>Hint</summary>

@@ -1011,8 +1011,8 @@ print(
 )
 
 # %% [markdown]
-# **Another activation.** GELU has no parameters, so no loader can notice when it is the wrong one. The *logits* are what
-# the head gives: one score for each class, of any size, which a softmax would turn into probabilities.
+# **Another activation.** GELU has no parameters, so no loader can notice when it is the wrong one. The *logits* are
+# what the head gives: one score for each class, of any size, which a softmax would turn into probabilities.
 
 # %%
 with torch.no_grad():
@@ -1243,8 +1243,8 @@ for block in model.blocks:
 #
 # </details>
 #
-# **5. When does the attention matrix win?** For how many tokens $N$ do the two $N \times N$ products of a ViT-B block cost as
-# many multiply-accumulates as its MLP? Which image is that, at 16 pixels per patch and without a class token?
+# **5. When does the attention matrix win?** For how many tokens $N$ do the two $N \times N$ products of a ViT-B block
+# cost as many multiply-accumulates as its MLP? Which image is that, at 16 pixels per patch and without a class token?
 #
 # <details>
 # <summary>Hint</summary>

@@ -319,10 +319,10 @@ for x in (36, 93):
 plt.show()
 
 # %% [markdown]
-# Nearly all numbers in the drawing follow from the shapes that the hooks wrote down. The attention matrices,
-# 12 × 197 × 197, do not: no module returns them. What stands below attention and MLP is the largest tensor *inside* that
-# box. (The code that draws it is in the notebook; the page
-# leaves it out.) Read the upper row once, then the lower one, which opens a single card of the stack.
+# Nearly all numbers in the drawing follow from the shapes that the hooks wrote down. The attention matrices, 12 × 197 ×
+# 197, do not: no module returns them. What stands below attention and MLP is the largest tensor *inside* that box. (The
+# code that draws it is in the notebook; the page leaves it out.) Read the upper row once, then the lower one, which
+# opens a single card of the stack.
 #
 # Follow the shapes, and notice how little they change. From the class token to the last norm every tensor that leaves
 # a box is 197 × 768. That is what makes the stack possible: a block returns the shape it was given, so any number of
@@ -516,8 +516,8 @@ totals = [[sum(row[i] for row in rows.values()) for i in (1, 2)] for rows in (ba
 print(f"{'total':20}" + "".join(cells((), *total, 0) for total in totals))
 
 # %% [markdown]
-# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The $N \times N$ attention matrix has no parameters at all. In
-# ViT-B it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
+# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The $N \times N$ attention matrix has no parameters at
+# all. In ViT-B it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
 #
 # A ledger that nobody audits is decoration. Three audits. The parameters must add up to what PyTorch counts, the MACs
 # to what our package predicts from the configuration alone, and the line `attn.matrix`, which no module returns, must
@@ -740,8 +740,8 @@ for name, epochs, printed in table_6:
 # %% [markdown] anchor="larger-images"
 # ### Larger images
 #
-# Per token and block the weights cost $12D^2$ MACs and the attention matrix $2ND$. They are equal when $N = 6D$. For which
-# image does that happen?
+# Per token and block the weights cost $12D^2$ MACs and the attention matrix $2ND$. They are equal when $N = 6D$. For
+# which image does that happen?
 
 # %%
 c = get_config("vit_b_16")
@@ -1249,8 +1249,8 @@ assert not torch.allclose(first, last, atol=1e-3)
 # <summary>Answer</summary>
 #
 # Four times the depth, or twice the width, since the stack has $12D^2L$ parameters. Per token and block the weights
-# cost $12D^2$ and the attention matrix $2ND$, so their ratio is $6D/N$. Depth does not change it. Width doubles it, and the
-# attention matrix shrinks to a smaller share.
+# cost $12D^2$ and the attention matrix $2ND$, so their ratio is $6D/N$. Depth does not change it. Width doubles it, and
+# the attention matrix shrinks to a smaller share.
 #
 # </details>
 #

@@ -161,11 +161,11 @@ plt.show()
 # luck does not come along to the test set. This is the *selection effect*. Nobody has cheated. Looking at many
 # validation scores and taking the highest is enough.
 #
-# Real models differ by more than luck, and real validation sets are larger, so the effect is smaller. It is never
-# zero. Every epoch, every learning rate and every seed that you compare is one more guesser. That is why in this
-# package the best epoch is chosen on validation pictures, and the test pictures are used a single time, when training
-# is over and the record of the run, its *receipt*, is written. Many CIFAR-10 numbers in tutorials were selected on the test set. They are a
-# little too good, and nobody knows by how much.
+# Real models differ by more than luck, and real validation sets are larger, so the effect is smaller. It is never zero.
+# Every epoch, every learning rate and every seed that you compare is one more guesser. That is why in this package the
+# best epoch is chosen on validation pictures, and the test pictures are used a single time, when training is over and
+# the record of the run, its *receipt*, is written. Many CIFAR-10 numbers in tutorials were selected on the test set.
+# They are a little too good, and nobody knows by how much.
 
 # %% [markdown] anchor="augmentation"
 # ## More pictures than there are
@@ -299,9 +299,10 @@ assert abs(F.cross_entropy(target.log(), y, label_smoothing=eps) - least) < 1e-5
 # %% [markdown] anchor="one-batch"
 # ## Learn one batch by heart
 #
-# Here is the cheapest test of a training program, known as *overfitting one batch*. Take one batch, here 32 pictures, and train on nothing else. The
-# model has thousands of weights for each of them and can learn the labels by heart, so the loss must go to zero in
-# seconds. If it does not, the program is broken, and there is no need to wait for the long run to tell you.
+# Here is the cheapest test of a training program, known as “overfit one batch”. Take one batch, here 32 pictures,
+# and train on nothing else. The model has thousands of weights for each of them and can learn the labels by heart, so
+# the loss must go to zero in seconds. If it does not, the program is broken, and there is no need to wait for the long
+# run to tell you.
 #
 # We do it three times. Once correctly; once without `zero_grad`, so that gradients pile up from step to step; and
 # once with the labels shuffled, so that they no longer belong to their pictures.
@@ -986,11 +987,11 @@ for part in ("val", "test"):
 # any one step. So the gap between these lines does not measure overfitting; clean training pictures would.
 #
 # Now the thin lines: an earlier run with weaker augmentation. In its last quarter training accuracy, with all its
-# handicaps, overtakes validation, and the validation loss turns round, too little to see here. This is the second column of the figure in
-# [Reading curves](#reading) in a mild form: the model begins to learn its pictures by heart. So we made the augmentation
-# stronger, judging by these validation curves. For most of its way the new run is behind the earlier one, and it ends
-# higher. By how much? By less than two standard errors, on either set, with one seed each: that may be luck. (And it is
-# longer, so not all of it need be the augmentation.)
+# handicaps, overtakes validation, and the validation loss turns round, too little to see here. This is the second
+# column of the figure in [Reading curves](#reading) in a mild form: the model begins to learn its pictures by heart. So
+# we made the augmentation stronger, judging by these validation curves. For most of its way the new run is behind the
+# earlier one, and it ends higher. By how much? By less than two standard errors, on either set, with one seed each:
+# that may be luck. (And it is longer, so not all of it need be the augmentation.)
 #
 # The dotted line is where the pictures grow, in the shipped run. For the first part they are shrunk to 24 pixels, that is 36
 # patches and not 64, and a step costs less. Then the positions are interpolated, as in
@@ -1239,7 +1240,8 @@ assert batch_means.mean() < correct.mean() - 0.4
 # <summary>Hint</summary>
 #
 # An accuracy around $p$ on $n$ pictures has standard deviation $\sqrt{p(1-p)/n}$. The best of a thousand lies a bit
-# over three of those above the mean, on average. For nineteen times in twenty you need the binomial distribution itself.
+# over three of those above the mean, on average. For nineteen times in twenty you need the binomial distribution
+# itself.
 #
 # </details>
 # <details>

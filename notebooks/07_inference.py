@@ -524,9 +524,9 @@ assert abs(summary["overconfidence"] - (p.amax(1).mean().item() - correct / M)) 
 
 # %% [markdown]
 # The model of photographs is far further off than the model of shapes. In which direction, its file does not say: the
-# ECE has none. The difference before it has one, and `summarise` calls it `overconfidence`: above zero a model claims too
-# much, below zero too little. It can be zero for a model that errs in both directions, so look at both. And an average
-# over 2,000 pictures of one kind says nothing about pictures of another kind.
+# ECE has none. The difference before it has one, and `summarise` calls it `overconfidence`: above zero a model claims
+# too much, below zero too little. It can be zero for a model that errs in both directions, so look at both. And an
+# average over 2,000 pictures of one kind says nothing about pictures of another kind.
 #
 # Now a harder world. The same test pictures, with noise in every pixel as from a bad camera in the evening. The model
 # has never met noise. You would still name most of the shapes.
@@ -732,9 +732,9 @@ print(f"of {len(ends)} tests with {size} of these pictures each, {inside:.0%} ca
 assert 0.85 < inside < 0.999
 
 # %% [markdown]
-# Is the accuracy on the fresh pictures in the interval of our one small test? Most likely, and not surely: draw many tests
-# of that size from the fresh pictures, and a few of their intervals miss, like the orange bars in the figure above.
-# Nothing announces it.
+# Is the accuracy on the fresh pictures in the interval of our one small test? Most likely, and not surely: draw many
+# tests of that size from the fresh pictures, and a few of their intervals miss, like the orange bars in the figure
+# above. Nothing announces it.
 #
 # Three hundred pictures are very few for a Vision Transformer that starts from nothing. On real photographs you would
 # not start from nothing but from a model that has already seen many; that is fine-tuning, and lesson 8 is about it.
@@ -913,10 +913,11 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # > the pre-trained position embeddings may no longer be meaningful.” (section 3.2)
 #
 # Stretched, the table still says where in the picture a patch is, and the model loses little. Computed anew it says how
-# many patches in, which this model has learned only for eight. That is what `recompute=True` is not for; before training
-# it does no harm. So it is the positions that break the model here, and not what a patch shows, though each patch of the
-# large picture shows a quarter of the area that it was taught to expect. Shrinking is a quarter of the work, and no
-# worse. With other models and sizes it may be otherwise; lesson 8 measures one, and trains on at the new size.
+# many patches in, which this model has learned only for eight. That is what `recompute=True` is not for; before
+# training it does no harm. So it is the positions that break the model here, and not what a patch shows, though each
+# patch of the large picture shows a quarter of the area that it was taught to expect. Shrinking is a quarter of the
+# work, and no worse. With other models and sizes it may be otherwise; lesson 8 measures one, and trains on at the new
+# size.
 
 # %% [markdown] anchor="check-yourself"
 # ## Check yourself

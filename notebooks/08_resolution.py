@@ -119,9 +119,9 @@ axes[2].legend(loc="upper right", ncols=2, fontsize=7.5, columnspacing=1, handle
 plt.show()
 
 # %% [markdown]
-# The matrices grow by the factor of the patches, the tables by its square. Yet they started so small that they do not rule the total
-# ([lesson 5](05_model.ipynb#larger-images) has the whole curve). Their memory is another matter, unless a fused kernel
-# never writes them down ([lesson 3](03_attention.ipynb#two-paths)).
+# What the weights do grows by the factor of the patches, the attention matrices by its square. Yet they started so
+# small that they do not rule the total ([lesson 5](05_model.ipynb#larger-images) has the whole curve). Their memory is
+# another matter, unless a fused kernel never writes them down ([lesson 3](03_attention.ipynb#two-paths)).
 
 # %% [markdown] anchor="train-low"
 # ## A model to enlarge
@@ -437,11 +437,11 @@ plt.show()
 
 # %% [markdown]
 # (At 24 pixels the small model is asked about the first 300 of its validation pictures, hence another number than
-# above.) Neither profits. The shipped model keeps what it has, and that is the best case. The small one loses nearly all of
-# it, although its positions are interpolated as they should be. Why? We do not know. Its patches still measure 4 pixels,
-# and what they show has become twice as large: an edge where there used to be a corner. There are also four times as
-# many tokens to attend to. The blurred enlargements are a little easier for it than the sharp drawings, but that
-# decides nothing between the two, and the shipped model is spared although both hold for it, too.
+# above.) Neither profits. The shipped model keeps what it has, and that is the best case. The small one loses nearly
+# all of it, although its positions are interpolated as they should be. Why? We do not know. Its patches still measure 4
+# pixels, and what they show has become twice as large: an edge where there used to be a corner. There are also four
+# times as many tokens to attend to. The blurred enlargements are a little easier for it than the sharp drawings, but
+# that decides nothing between the two, and the shipped model is spared although both hold for it, too.
 #
 # The effect has a name in larger models, too, the train-test resolution discrepancy. It is worst where training shows
 # objects in one size and testing in another:
@@ -450,18 +450,18 @@ plt.show()
 # > objects seen by the classifier at train and test time: in fact, a lower train resolution improves the
 # > classification at test time!” (abstract of the paper at NeurIPS)
 #
-# So why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen textures
-# and clutter of many sizes, it is larger, and it has learned more. We changed all of these at once, so this lesson
-# cannot say which of them it is.
+# So why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen
+# textures and clutter of many sizes, it is larger, and it has learned more. We changed all of these at once, so this
+# lesson cannot say which of them it is.
 
 # %% [markdown] anchor="fine-tune-high"
 # ## A few steps at the new size
 #
 # So the small model must be trained again at 48 pixels. From the beginning? We enlarge it and go on for 60 steps. For
 # comparison another model begins at 48 pixels. It gets half as many multiplications as the first has had in both its
-# lives, because more would take too long on this page; so compare the curves where they lie above each other. Beside the
-# start three things differ: the batch, the learning rate and the number of pictures. We tried only these, so it is not a
-# contest between the two ways at their best.
+# lives, because more would take too long on this page; so compare the curves where they lie above each other. Beside
+# the start three things differ: the batch, the learning rate and the number of pictures. We tried only these, so it is
+# not a contest between the two ways at their best.
 
 # %%
 tune = replace(recipe, img_size=HIGH, epochs=1, batch_size=32, lr=1e-3)
@@ -493,9 +493,10 @@ ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
 plt.show()
 
 # %% [markdown]
-# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, are behind: at
-# the point where their curve ends, small ones have brought the first model to most of its answers. The recipe that
-# made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson 6](06_training.ipynb#cifar10)).
+# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, are behind:
+# at the point where their curve ends, small ones have brought the first model to most of its answers. The recipe that
+# made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson
+# 6](06_training.ipynb#cifar10)).
 #
 # And the gain from detail? After so few steps there is none: the model is no better than it was at 24 pixels. These
 # ten outlines can be told apart at 24 pixels, so there is less to gain. The paper, with photographs, found more:
@@ -1071,15 +1072,15 @@ assert spoiled < sound
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
-# Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with
-# the pixels, the attention matrices with their square. The position table is resized like a picture, class row set
-# aside, also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not
-# always enough: our small model failed on larger pictures for reasons that we have not found, and a few steps of training
-# at the new size repaired most of that. A new head starts at zero. A linear probe has a formula, needs no
-# backward pass and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from
-# the probe's head. Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the
-# lowest trained parameter. Change the model first, then build the optimiser. What the features have learned to see is the
-# subject of [lesson 9](09_what_it_learns.ipynb).
+# Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with the
+# pixels, the attention matrices with their square. The position table is resized like a picture, class row set aside,
+# also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not always
+# enough: our small model failed on larger pictures for reasons that we have not found, and a few steps of training at
+# the new size repaired most of that. A new head starts at zero. A linear probe has a formula, needs no backward pass
+# and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from the probe's head.
+# Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the lowest trained
+# parameter. Change the model first, then build the optimiser. What the features have learned to see is the subject of
+# [lesson 9](09_what_it_learns.ipynb).
 
 # %% [markdown] anchor="references"
 # ## References

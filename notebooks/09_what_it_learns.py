@@ -683,9 +683,10 @@ assert tl * th / 4 < dear < tl * th * 3 / 4
 assert change[:, th].min() < change[:, :th].min() - 0.05
 
 # %% [markdown]
-# About half of the heads cost two points or more. The others can go, one at a time, and hardly anything changes, perhaps
-# because others carry the same. A few pictures more or less are chance. But whole blocks of attention matter, some much more than others. The same question to the CIFAR-10 model,
-# where we have no labels: how many of its answers on the 128 cuts stay, when one block's attention is made uniform?
+# About half of the heads cost two points or more. The others can go, one at a time, and hardly anything changes,
+# perhaps because others carry the same. A few pictures more or less are chance. But whole blocks of attention matter,
+# some much more than others. The same question to the CIFAR-10 model, where we have no labels: how many of its answers
+# on the 128 cuts stay, when one block's attention is made uniform?
 
 # %%
 answer, kept, x = model(many).argmax(1), [], model.embed(many)
@@ -763,10 +764,11 @@ assert means["contrast"] > means["trained: rollout"]
 
 # %% [markdown]
 # Read it from the top. A fixed blob in the centre does at least as well as any map of an untrained model, because a
-# large shape that lies wholly in the picture often covers the centre. Maps of random weights beat chance, since a patch unlike the
-# others draws attention from any weights ([lesson 3](03_attention.ipynb#photograph)); with max fusion they come close
-# to the blob. And contrast, a line of code without a model, beats everything that we learnt. It could hardly lose: our
-# shapes are lighter than their ground by construction. On photographs it need not win, and you have to measure it there.
+# large shape that lies wholly in the picture often covers the centre. Maps of random weights beat chance, since a patch
+# unlike the others draws attention from any weights ([lesson 3](03_attention.ipynb#photograph)); with max fusion they
+# come close to the blob. And contrast, a line of code without a model, beats everything that we learnt. It could hardly
+# lose: our shapes are lighter than their ground by construction. On photographs it need not win, and you have to
+# measure it there.
 #
 # Training does raise the score, with max fusion a little, otherwise far beyond the twins. But “my map scores well above chance, so it shows what the model
 # uses” does not follow. The pointing game measures whether a map finds the *object*. Something that finds objects
@@ -1214,8 +1216,9 @@ assert hits.amax(1).mean() > hits.mean() + 0.3
 # full position matrix come from the order of reading. Attention distance needs the value of uniform attention beside
 # it. Rollout multiplies row-normalised matrices, later block on the left; row sums of one are its cheapest test, with
 # max fusion above all. The logit lens gives a lower bound. Maps of random weights beat chance, a blob in the centre
-# beats them, and contrast beats everything where objects are lighter than their ground. So report baselines, many pictures, one scale, and a control with
-# random weights. Where you want to know whether something matters, take it away and count.
+# beats them, and contrast beats everything where objects are lighter than their ground. So report baselines, many
+# pictures, one scale, and a control with random weights. Where you want to know whether something matters, take it away
+# and count.
 #
 # What the model learns also depends on what it was shown, and how much. That is [lesson 10](10_data_and_bias.ipynb).
 

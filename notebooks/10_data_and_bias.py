@@ -339,11 +339,11 @@ print(inspect.getsource(ResidualBlock.forward))
 # %% [markdown]
 # The rules, before the first number:
 #
-# Both models have the same number of parameters, nearly. Both are trained by `Trainer`, with the same number of steps and the same batch,
-# so each sees equally many pictures, however few of them are different. Each has its own learning rate, the one that did best on
-# *validation* pictures in a small pilot with one seed. A seed stands for other weights, another order **and other training
-# pictures**, or the error bars would leave out the luck of the draw. The last weights are tested, once, on 2,000
-# pictures that chose nothing.
+# Both models have the same number of parameters, nearly. Both are trained by `Trainer`, with the same number of steps
+# and the same batch, so each sees equally many pictures, however few of them are different. Each has its own learning
+# rate, the one that did best on *validation* pictures in a small pilot with one seed. A seed stands for other weights,
+# another order **and other training pictures**, or the error bars would leave out the luck of the draw. The last
+# weights are tested, once, on 2,000 pictures that chose nothing.
 
 
 # %%
@@ -559,8 +559,9 @@ assert wide > narrow + 0.05
 # Each dot is one seed, and across stands the arithmetic for one picture, so that models of equal cost stand above each
 # other. For the ViT the answer is no. With 20,000 pictures the wider ones get much further in the same number of steps,
 # and with 600 the widest is better, too. For the CNN it may be yes: with 600 pictures the widest is the worst. Or its
-# learning rate no longer fits; we have not tried others. But within these steps no width that we tried makes up for the bias: a CNN
-# with a fraction of the arithmetic is ahead of the widest ViT. What more steps would do for the wide ones, we did not try.
+# learning rate no longer fits; we have not tried others. But within these steps no width that we tried makes up for the
+# bias: a CNN with a fraction of the arithmetic is ahead of the widest ViT. What more steps would do for the wide ones,
+# we did not try.
 
 # %% [markdown] anchor="wrong-bias"
 # ## When the knowledge is wrong
@@ -713,9 +714,9 @@ plt.show()
 # ## What this does not show
 #
 # One synthetic problem, ten outlines, pictures of 24 pixels. Two small models, one budget of steps and a glance at a
-# larger one. A pilot of four learning rates at a single size with a single seed, where the CNN's best is the largest that was tried. No
-# weight decay was tuned, no schedule, no patch size. Twice the arithmetic for the CNN at equal parameters. Three seeds at most,
-# so that a bar is itself a rough estimate; and of three times the steps single runs.
+# larger one. A pilot of four learning rates at a single size with a single seed, where the CNN's best is the largest
+# that was tried. No weight decay was tuned, no schedule, no patch size. Twice the arithmetic for the CNN at equal
+# parameters. Three seeds at most, so that a bar is itself a rough estimate; and of three times the steps single runs.
 #
 # And the problem suits the CNN: the same outline anywhere in the picture is just what sharing is for. Do not conclude
 # that a CNN is better on your photographs. Conclude that such curves can be measured in an afternoon, and that one without its
@@ -1066,11 +1067,11 @@ assert found.amax(1).mean() > truth + 0.02
 # ## References
 #
 # Alexey Dosovitskiy et al., [An Image is Worth 16x16 Words: Transformers for Image Recognition at
-# Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 3.1, 4.3 and 4.4, figures 3 to 5, table 5. Kaiming He et al.,
-# [Deep Residual Learning](https://arxiv.org/abs/1512.03385) and [Identity Mappings in Deep Residual
+# Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 3.1, 4.3 and 4.4, figures 3 to 5, table 5. Kaiming He et
+# al., [Deep Residual Learning](https://arxiv.org/abs/1512.03385) and [Identity Mappings in Deep Residual
 # Networks](https://arxiv.org/abs/1603.05027), both 2016. Alexander Kolesnikov et al., [Big Transfer
-# (BiT)](https://arxiv.org/abs/1912.11370), ECCV 2020. Hugo Touvron et al., [Training data-efficient image transformers &
-# distillation through attention](https://arxiv.org/abs/2012.12877), ICML 2021. Andreas Steiner et al., [How to train your
-# ViT?](https://arxiv.org/abs/2106.10270), TMLR 2022. Zhuang Liu et al., [A ConvNet for the
+# (BiT)](https://arxiv.org/abs/1912.11370), ECCV 2020. Hugo Touvron et al., [Training data-efficient image transformers
+# & distillation through attention](https://arxiv.org/abs/2012.12877), ICML 2021. Andreas Steiner et al., [How to train
+# your ViT?](https://arxiv.org/abs/2106.10270), TMLR 2022. Zhuang Liu et al., [A ConvNet for the
 # 2020s](https://arxiv.org/abs/2201.03545), CVPR 2022. Yuxin Wu and Kaiming He, [Group
 # Normalization](https://arxiv.org/abs/1803.08494), ECCV 2018.

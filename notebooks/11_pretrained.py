@@ -582,11 +582,11 @@ print("by hand = vit.pretrained.convert, tensor by tensor")
 # ## Their attention maps
 #
 # One reason to load a model into our class is that `attention_maps` returns the maps. Can one have them from the
-# libraries? They use fused attention, which never makes the matrix ([lesson 3](03_attention.ipynb#two-paths)). So it has
-# to be switched off first. In timm that is a flag on each block, after which a hook on `attn_drop` sees the matrix go by
-# (in evaluation, before dropout and after are the same). Hugging Face wants to be asked when the model is loaded; its
-# fused attention answers `output_attentions=True` with a warning and no maps. torchvision has no switch: its block asks
-# for no weights.
+# libraries? They use fused attention, which never makes the matrix ([lesson 3](03_attention.ipynb#two-paths)). So it
+# has to be switched off first. In timm that is a flag on each block, after which a hook on `attn_drop` sees the matrix
+# go by (in evaluation, before dropout and after are the same). Hugging Face wants to be asked when the model is loaded;
+# its fused attention answers `output_attentions=True` with a warning and no maps. torchvision has no switch: its block
+# asks for no weights.
 
 # %%
 seen, hooks = [], []
@@ -1087,8 +1087,9 @@ plt.show()
 #
 # Read it with care. The new task was chosen close to the old one, the steps are few, and this is one seed. [Lesson
 # 6](06_training.ipynb) taught this very class from scratch to tell drawn shapes apart, with more pictures and more
-# steps. Two dozen steps are no training from scratch, and its bar is not what such a model can do. The comparison shows that a good beginning saves labels and time, and nothing else. [Lesson
-# 8](08_resolution.ipynb) treats the choice between probe and fine-tuning, and other image sizes, at length.
+# steps. Two dozen steps are no training from scratch, and its bar is not what such a model can do. The comparison shows
+# that a good beginning saves labels and time, and nothing else. [Lesson 8](08_resolution.ipynb) treats the choice
+# between probe and fine-tuning, and other image sizes, at length.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
