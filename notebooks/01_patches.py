@@ -101,8 +101,8 @@ for name, side in (("pixel", 1), ("4×4 patch", 4), ("16×16 patch", 16), ("32×
 
 # %% [markdown]
 # Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest of the paper's Table 1, has
-# twelve heads in each of twelve layers. (Its Figure 4 has one half as wide. And fused attention,
-# in lesson 3, computes these numbers without ever storing them.)
+# twelve heads in each of twelve layers. (Its Figure 4 has one half as wide. And fused attention, in lesson 3, computes
+# these numbers without ever storing them.)
 #
 # With patches of 16 by 16 pixels the same matrix needs a fraction of a megabyte. The side of the patch enters to the
 # fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. So patches are an economy. They are more than that: cutting them
