@@ -507,7 +507,7 @@ assert place["trained"].max() > place["shuffled"].max()
 # ## Rollout
 #
 # In the last block a token is no longer its patch: it has gathered from others in every block before. Attention
-# rollout multiplies the tables of all blocks, so that it says what the *last* tokens hold of the *first*.
+# rollout multiplies the matrices of all blocks, so that it says what the *last* tokens hold of the *first*.
 #
 # > **The paper.** “we averaged attention weights of ViT-L/16 across all heads and then recursively multiplied the
 # > weight matrices of all layers. This accounts for the mixing of attention across tokens through all layers.”
