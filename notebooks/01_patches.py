@@ -106,13 +106,14 @@ for name, side in choices.items():
     print(f"{name:12} {N:12,} {N * N:17,} {megabytes:14,.2f} MB")
 
 # %% [markdown] tags=["answer"]
-# Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest model
-# of the paper, has twelve heads in each of twelve layers.
+# Ten gigabytes, for one head, in one layer, for one picture. ViT-Base, the smallest of the paper's Table 1, has
+# twelve heads in each of twelve layers. (Its Figure 4 has one half as wide. And fused attention, in lesson 3, computes
+# these numbers without ever storing them.)
 
 # %% [markdown]
-# With patches of 16 by 16 pixels the same table needs a fraction of a megabyte. The side of the patch enters to the
-# fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. That is the whole reason for patches. It is an economy, not a
-# theory of vision.
+# With patches of 16 by 16 pixels the same matrix needs a fraction of a megabyte. The side of the patch enters to the
+# fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. So patches are an economy. They are more than that: cutting them
+# is one of only two places where the paper uses the two dimensions of an image (section 3.1, on inductive bias).
 #
 # > **The paper.** Naive application of self-attention to images “would require that each pixel attends to every
 # > other pixel”, which “does not scale to realistic input sizes”. (Dosovitskiy et al., 2021, section 2)
@@ -120,25 +121,25 @@ for name, side in choices.items():
 # %% [markdown] anchor="other-costs" tags=["deeper"]
 # ### What the other layers cost
 #
-# Is the attention table the only cost? No: each token also passes through matrices whose cost grows with $N$ once,
+# Is the attention matrix the only cost? No: each token also passes through matrices whose cost grows with $N$ once,
 # not twice. Our package can count the multiply-accumulates of a whole forward pass. Here is ViT-Base again, with the
 # patch as the only thing that changes.
 
 # %%
 sides = [4, 8, 16, 32]
-table, rest = [], []
+quadratic, rest = [], []
 for P in sides:
     macs = count_macs(get_config("vit_b_16", patch_size=P))
-    table.append(macs["attn.scores"] + macs["attn.values"])
-    rest.append(sum(macs.values()) - table[-1])
-    total = table[-1] + rest[-1]
-    share = table[-1] / total
-    print(f"P = {P:2}: {total / 1e9:7.1f} billion, of which the N×N table {share:5.1%}")
+    quadratic.append(macs["attn.scores"] + macs["attn.values"])
+    rest.append(sum(macs.values()) - quadratic[-1])
+    total = quadratic[-1] + rest[-1]
+    share = quadratic[-1] / total
+    print(f"P = {P:2}: {total / 1e9:7.1f} billion, of which the N×N matrix {share:5.1%}")
 
-# %% alt="Pairs of bars for patch sides 4, 8, 16 and 32 on a logarithmic axis: the multiply-accumulates of ViT-Base outside the attention table, and in it. At 4 pixels the two are nearly level; at 32 the table is a hundred times smaller." jupyter={"source_hidden": true}
+# %% alt="Pairs of bars for patch sides 4, 8, 16 and 32 on a logarithmic axis: the multiply-accumulates of ViT-Base outside the attention matrix, and in it. At 4 pixels the two are nearly level; at 32 the matrix is a hundred times smaller." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 2.6))
 where = range(len(sides))
-ax.bar(where, [t / 1e9 for t in table], width=0.38, label="the N×N table", color=ACCENT, align="edge")
+ax.bar(where, [q / 1e9 for q in quadratic], width=0.38, label="the N×N matrix", color=ACCENT, align="edge")
 ax.bar(where, [r / 1e9 for r in rest], width=-0.38, label="everything else", align="edge")
 ax.set(yscale="log", xticks=list(where), xlabel="patch side P (pixels)", ylabel="billion MACs per image")
 ax.set_xticklabels(sides)
@@ -147,8 +148,9 @@ plt.show()
 
 # %% [markdown]
 # Read the figure with its axis in mind: it is logarithmic, one labelled tick up is ten times more. At 16 pixels the
-# quadratic part hardly matters: nearly all work is in the layers that treat each token alone. At 4 pixels the table takes
-# two fifths of the bill. The figure counts operations; it says nothing about accuracy.
+# quadratic part hardly matters: nearly all work is in the layers that treat each token alone. At 4 pixels the matrix
+# takes two fifths of the bill, so there most of the work is still elsewhere, and that grows with $N$ too. The figure
+# counts operations; it says nothing about accuracy.
 
 # %% [markdown] anchor="names"
 # ## Six letters
@@ -209,7 +211,7 @@ assert_close(by_reshape, toy_patches)
 # The middle line does the work. `reshape` never changes the order in which the numbers are read; it only sets new
 # brackets. `permute` changes that order, and so brings the four pixels of a patch together.
 #
-# What if we forget it? This is the most frequent mistake in hand-written ViTs, and no error message will tell you.
+# What if we forget it? It is easily forgotten, and no error message will tell you.
 #
 # > **Common mistake.** Reshaping straight to `(N, P·P)`. The shape is right and the content is wrong: a “patch” is
 # > now a piece of one image row.
@@ -686,7 +688,8 @@ assert difference > 1e-2
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
-# Patches are an economy: attention costs $N^2$, and $N = HW/P^2$. Cutting is lossless and is nothing but `reshape`,
+# Patches are an economy: attention costs $N^2$, all else $N$, and $N = HW/P^2$. Cutting is lossless and is nothing but
+# `reshape`,
 # `permute`, `reshape`; leave out the middle one and the shapes still fit. The patch embedding is one matrix applied to
 # each patch, and a convolution with stride equal to its kernel computes the same numbers. Smaller patches cost time
 # and hardly any parameters. The sequence that comes out no longer knows where a patch was, and that is

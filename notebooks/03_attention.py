@@ -82,24 +82,25 @@ assert moved.tolist() == [False, False, False, True]
 # Nobody but token 3. The layer is applied to each token alone, and so is everything that has made the tokens so far.
 # Stack a thousand such layers and token 1 still has not heard of token 3.
 #
-# To mix tokens, multiply from the other side: an $N \times N$ table times the tokens. The plainest table gives
+# To mix tokens, multiply from the other side: an $N \times N$ matrix times the tokens. The plainest one gives
 # everyone the mean of all.
 
 # %%
-table = torch.full((4, 4), 1 / 4)  # (N, N)
-print(table @ tokens)
-assert_close(table @ tokens, tokens.mean(dim=0).expand(4, 2))
+mixing = torch.full((4, 4), 1 / 4)  # (N, N)
+print(mixing @ tokens)
+assert_close(mixing @ tokens, tokens.mean(dim=0).expand(4, 2))
 
 # %% [markdown]
-# Now tokens hear each other, all the same thing. We could learn a better table. (MLP-Mixer learns an MLP along that
-# axis.) But a learned table is the same for every image and fits one $N$ only. The vertical edge should take from the
-# corner because it *is* a corner, wherever in the image it lies. The table must be computed from the tokens.
+# Now tokens hear each other, all the same thing. We could learn a better matrix. (MLP-Mixer learns an MLP along that
+# axis.) But a learned matrix is the same for every image and fits one $N$ only. The vertical edge should take from the
+# corner because it *is* a corner, wherever in the image it lies. The matrix must be computed from the tokens. It is
+# called the attention matrix.
 
 # %% [markdown] anchor="no-weights"
 # ## Attention without weights
 #
 # The simplest score for a pair of tokens is their dot product. It is large when two tokens point the same way, and
-# negative when they point away from each other. There are sixteen pairs. Fill in the table on paper first.
+# negative when they point away from each other. There are sixteen pairs. Fill in the matrix on paper first.
 
 # %%
 scores = tokens @ tokens.T  # (N, N)
@@ -283,8 +284,8 @@ for b in range(B):
             by_loops[b, head, i] = sum(row[j] * v4[b, head, j] for j in range(N))
 
 by_matmul = (q4 @ k4.transpose(-2, -1) / math.sqrt(d)).softmax(dim=-1) @ v4  # (1)!
-table = torch.einsum("bhid,bhjd->bhij", q4, k4) / math.sqrt(d)  # (B, h, N, N)
-by_einsum = torch.einsum("bhij,bhjd->bhid", table.softmax(dim=-1), v4)  # (B, h, N, d)
+pairs = torch.einsum("bhid,bhjd->bhij", q4, k4) / math.sqrt(d)  # (B, h, N, N)
+by_einsum = torch.einsum("bhij,bhjd->bhid", pairs.softmax(dim=-1), v4)  # (B, h, N, d)
 assert_close(by_loops, by_matmul)
 assert_close(by_einsum, by_matmul)
 print("loops = matmul = einsum:", tuple(by_matmul.shape))
@@ -394,13 +395,13 @@ plt.show()
 # %% [markdown] anchor="axis"
 # ## Over which axis?
 #
-# A table has two axes, and both have length $N$. The softmax must run along the last one, over the keys, for each
-# query. What if it runs along the other?
+# An attention matrix has two axes, and both have length $N$. The softmax must run along the last one, over the keys,
+# for each query. What if it runs along the other?
 #
 # > **Common mistake.** `softmax(dim=-2)`, or `dim=2` left over from a time when there was no head axis. Shapes fit,
 # > no error appears, and the result is no longer a mean.
 
-# %% alt="Two four by four tables of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half."
+# %% alt="Two four by four matrices of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half."
 wrong_weights = (scores / math.sqrt(2)).softmax(dim=-2)  # (N, N), and it should be dim=-1
 assert_close(wrong_weights.sum(dim=0), torch.ones(4))
 assert (wrong_weights.sum(dim=1) - 1).abs().max() > 0.5
@@ -437,7 +438,7 @@ assert not torch.allclose(wrong_weights @ equal, equal)
 # Where do more heads come from? We cut the queries, keys and values that we have. Head 0 takes the first column of
 # each, head 1 the second. Each head is now one wide, its scores are products of two numbers, and $\sqrt d = 1$.
 
-# %% alt="Three four by four tables of weights. One head: the corner, row 3, gives equal weight to tokens 1 and 2. Head 0: row 3 looks mostly at token 1. Head 1: row 3 looks mostly at token 2."
+# %% alt="Three four by four matrices of weights. One head: the corner, row 3, gives equal weight to tokens 1 and 2. Head 0: row 3 looks mostly at token 1. Head 1: row 3 looks mostly at token 2."
 head_scores = torch.stack([torch.outer(q[:, i], k[:, i]) for i in range(2)])  # (h, N, N)
 print("scores of the corner: one head", scores[3].int().tolist())
 print("   head 0", head_scores[0, 3].int().tolist(), "  head 1", head_scores[1, 3].int().tolist())
@@ -589,7 +590,7 @@ print("parameters with 1, 2, 3, 4, 6 or 12 heads:", sum(p.numel() for p in param
 
 # %% [markdown]
 # One more equality, from [lesson 2](02_positions.ipynb). Nothing in these equations knows where a token stands.
-# Shuffle the tokens, and the outputs are shuffled in the same way. In the table of weights rows and columns move
+# Shuffle the tokens, and the outputs are shuffled in the same way. In the matrix of weights rows and columns move
 # together.
 
 # %%
@@ -731,13 +732,14 @@ print(f"correlation of size with distance from the mean token: {correlation:.2f}
 # %% [markdown] anchor="cost"
 # ## What it costs
 #
-# The table has $N^2$ entries, and each costs $d$ multiplications per head, $D$ for all heads. It is made once and
-# used once, so $2N^2D$ together. The four projections, queries, keys, values and output, cost $4ND^2$. The ratio is
-# $N/2D$: short sequences spend their time in the projections, long ones in the table.
+# The attention matrix has $N^2$ entries, and each costs $d$ multiplications per head, $D$ for all heads. It is made
+# once and used once, so $2N^2D$ together. The four projections, queries, keys, values and output, cost $4ND^2$. The
+# ratio is
+# $N/2D$: short sequences spend their time in the projections, long ones in the attention matrix.
 
 # %%
 D, h = 384, 6
-print("    N   projections 4ND²     table 2N²D   table's share   all tables of a layer, fp32")
+print("    N   projections 4ND² attention 2N²D       its share   all h matrices of it, fp32")
 for N in (65, 197, 577, 768, 1024, 4096):
     linear_part, quadratic = 4 * N * D * D, 2 * N * N * D
     share = quadratic / (quadratic + linear_part)
@@ -772,14 +774,21 @@ with torch.inference_mode():
         times["explicit"].append(best_time(lambda: explicit_attention(q, k, v)))
         times["fused"].append(best_time(lambda: F.scaled_dot_product_attention(q, k, v)))
 
-# %% alt="Two plots on logarithmic axes over N from 64 to 2048. Left, milliseconds: the projections grow like N, explicit attention grows about like the guide line N squared, and so does the fused kernel. Right, megabytes: the tables of one layer start level with the tokens and grow like N squared, the tokens like N."
+# %% alt="Two plots on logarithmic axes over N from 64 to 2048. Left, milliseconds: the projections grow like N, explicit attention grows about like the guide line N squared, and so does the fused kernel. Right, megabytes: the attention matrices of one layer start level with the tokens and grow like N squared, the tokens like N."
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
 figure.get_layout_engine().set(w_pad=0.12)
 for (name, seconds), marker in zip(times.items(), "^os", strict=True):
     left.plot(sizes, [1e3 * s for s in seconds], marker=marker, markersize=4, label=name)
 anchor = 1e3 * times["explicit"][3]
 left.plot(sizes, [anchor * (N / sizes[3]) ** 2 for N in sizes], "--", color=FAINT, linewidth=1.2, label="N²")
-right.plot(sizes, [h * N * N * 4 / 1e6 for N in sizes], "o-", color=CYCLE[1], markersize=4, label="tables")
+right.plot(
+    sizes,
+    [h * N * N * 4 / 1e6 for N in sizes],
+    "o-",
+    color=CYCLE[1],
+    markersize=4,
+    label="attention matrices",
+)
 right.plot(sizes, [N * D * 4 / 1e6 for N in sizes], "^-", color=CYCLE[0], markersize=4, label="tokens")
 for ax, label in ((left, "milliseconds"), (right, "megabytes")):
     ax.set(xlabel="N", ylabel=label, yscale="log")
@@ -790,15 +799,15 @@ plt.show()
 # %% [markdown]
 # On logarithmic axes a power is a straight line and its exponent is the slope. Compare explicit attention with the
 # dashed guide of slope two, and the projections with both. Do not expect exact lines, nor a crossing at just $2D$: a
-# clock also sees a large table being moved through memory, which no count of multiplications shows. The plot on the
-# right is no measurement. It says what one layer's tables and tokens take in fp32.
+# clock also sees a large matrix being moved through memory, which no count of multiplications shows. The plot on the
+# right is no measurement. It says what one layer's attention matrices and tokens take in fp32.
 
 # %% [markdown] anchor="two-paths"
 # ## Two paths
 #
 # The curve called “fused” is `F.scaled_dot_product_attention`. Its fused kernels do the same arithmetic, $N^2$
-# included, but work through the table in blocks and keep only a running maximum and a running sum for each row (Dao
-# et al., 2022). The whole table never exists, so it takes no memory, and it cannot be looked at. That is why our
+# included, but work through the matrix in blocks and keep only a running maximum and a running sum for each row (Dao
+# et al., 2022). The whole matrix never exists, so it takes no memory, and it cannot be looked at. That is why our
 # layer has `need_weights`, and why asking for weights takes the explicit path. Values and gradients are the same.
 # (Where no fused kernel fits the inputs, PyTorch falls back on plain operations like ours.)
 
@@ -896,8 +905,8 @@ assert one.shape == other.shape
 assert not torch.allclose(one, other)
 
 # %% [markdown]
-# **Weights kept on the module.** `self.weights = weights` in `forward` looks handy for a picture. It forbids the
-# fused kernel, and it holds the tables of every layer, with their graph in training, until the next call. For
+# **Weights kept on the module.** `self.weights = weights` in `forward` looks handy for a picture. It forbids the fused
+# kernel, and it holds the attention matrices of every layer, with their graph in training, until the next call. For
 # ViT-B/16 and a modest batch that is:
 
 # %%
@@ -920,14 +929,14 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # </details>
 #
 # A ViT has 12 heads. You make it 24 at the same $D$. What happens to the parameters, to the multiplications, and to
-# the memory of the tables?
+# the memory of the attention matrices?
 #
 # <details>
 # <summary>Answer</summary>
 #
-# The parameters stay, since the matrices do. The multiplications stay: twice as many tables, each from dot products
-# half as long. The tables double, and so does the number of exponentials. Each head now compares in half as many
-# dimensions.
+# The parameters stay, since the projections do. The multiplications stay: twice as many attention matrices, each from
+# dot products half as long. These matrices double, and so does the number of exponentials. Each head now compares in
+# half as many dimensions.
 #
 # </details>
 #
@@ -955,8 +964,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # ## Exercises
 #
 # **1. One query.** At the end of a ViT only the class token's output is read. In the last block, compute the
-# attention of token 0 alone and show that it equals row 0 of the full result. How does the cost of the table grow
-# now?
+# attention of token 0 alone and show that it equals row 0 of the full result. How does the cost of the attention
+# matrix grow now?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1055,7 +1064,7 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # <details>
 # <summary>Hint</summary>
 #
-# The rows of the table are the askers. It need not be square.
+# The rows of the attention matrix are the askers. It need not be square.
 #
 # </details>
 # <details>
@@ -1080,9 +1089,9 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 #
 # </details>
 #
-# **5. When does the table weigh as much?** For ViT-B, find the number of tokens at which the table costs as many
-# multiply-accumulates as the projections of its attention layer, and at which it costs as many as projections and MLP
-# together. Check both with `count_macs` on images of a fitting size.
+# **5. When does attention itself weigh as much?** For ViT-B, find the number of tokens at which the attention matrix
+# costs as many multiply-accumulates as the projections of its attention layer, and at which it costs as many as
+# projections and MLP together. Check both with `count_macs` on images of a fitting size.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1101,14 +1110,14 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # def parts(height, width):
 #     config = get_config("vit_b_16", img_size=(height, width), class_token=False, global_pool="avg")
 #     macs = count_macs(config)
-#     table = macs["attn.scores"] + macs["attn.values"]
-#     return config.num_tokens, table, macs["attn.qkv"] + macs["attn.proj"], macs["mlp"]
+#     square = macs["attn.scores"] + macs["attn.values"]
+#     return config.num_tokens, square, macs["attn.qkv"] + macs["attn.proj"], macs["mlp"]
 #
 #
-# N, table, projections, _ = parts(512, 768)
-# assert N == 2 * 768 and table == projections  # 2N²D = 4ND²
-# N, table, projections, mlp = parts(1024, 1152)
-# assert N == 6 * 768 and table == projections + mlp  # 2N²D = 12ND²
+# N, square, projections, _ = parts(512, 768)
+# assert N == 2 * 768 and square == projections  # 2N²D = 4ND²
+# N, square, projections, mlp = parts(1024, 1152)
+# assert N == 6 * 768 and square == projections + mlp  # 2N²D = 12ND²
 # ```
 #
 # </details>
@@ -1119,8 +1128,8 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # Attention is a weighted mean of value vectors, and the weights come from the tokens: query times key, divided by
 # $\sqrt d$, softmax over the keys. Rows sum to 1, and that is the cheapest test there is. The division keeps the
 # spread of the scores the same at any width. With queries and keys of variance 1 a row is then a mean over many tokens
-# and not a choice of one. Heads are groups of columns of the same matrices: they add no weights, only softmaxes. The table grows with
-# $N^2$ and the projections with $N$; fused kernels compute the same without storing the table. A map from random
+# and not a choice of one. Heads are groups of columns of the same projections: they add no weights, only softmaxes. The attention
+# matrix grows with $N^2$ and the projections with $N$; fused kernels compute the same without storing that matrix. A map from random
 # weights is the answer of a random filter, and a stretched colour scale can make it look like insight.
 #
 # Attention alone is still one operation. What has to stand around it so that twelve of them can be stacked is the

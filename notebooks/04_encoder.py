@@ -143,7 +143,8 @@ assert_close(normalised[3], torch.tensor([-(2**0.5), 0, 0, 2**0.5]), atol=1e-5, 
 
 # %% [markdown]
 # What is gone is brightness and contrast. A patch $[0, 1, 0, 1]$ would give the same second row. Does the network
-# lose them for good? In this block's branch, yes. We shall see that the input itself travels on untouched beside it.
+# lose them for good? In what this block computes from them, yes. But the
+# input itself travels on untouched beside it, as we shall [see](#residual).
 #
 # With scale and shift our function is PyTorch's layer.
 
@@ -387,7 +388,8 @@ for name in ("vit_ti_16", "vit_s_16", "vit_b_16", "vit_l_16", "vit_h_14", "vit_n
 # $$\mathbf{x} \leftarrow \mathbf{x} + f(\mathbf{x})$$
 #
 # So there is a path from the embedding to the end on which nothing happens but additions. It is called the residual
-# stream. A branch reads from it and writes into it, and what it does not touch stays. Put all additions together, and
+# stream. The detour through $f$ is called a *branch*: it reads from the stream and writes into it, and what it does not
+# touch stays. Put all additions together, and
 # the end of the stream is the embedding plus everything that was ever written. Let us hold the model to that, and
 # take sizes as we go.
 
@@ -843,7 +845,8 @@ print("by hand = vit.encoder.Block = nn.TransformerEncoderLayer")
 # %% [markdown] anchor="ledger"
 # ## What one block costs
 #
-# Forward hooks note what passes through each part while the photograph goes through one block of ViT-B/16. A
+# *Forward hooks* are functions that a module calls after each of its forward passes, with its input and its output.
+# Ours note what passes through each part while the photograph goes through one block of ViT-B/16. A
 # multiply-accumulate (MAC) is one product and its addition; only matrix products are counted.
 
 # %%
@@ -999,16 +1002,17 @@ for name, shape in (("per image", (8, 1, 1)), ("per token", (8, 197, 1)), ("per 
 torch.manual_seed(0)
 with torch.no_grad():
     first, second = dropping.train()(photo), dropping(photo)
-    print("train mode, same photograph twice, same logits:", torch.equal(first, second))
+    print("train mode, same photograph twice, same output:", torch.equal(first, second))
     first, second = dropping.eval()(photo), dropping(photo)
-    print("eval mode,  same photograph twice, same logits:", torch.equal(first, second))
+    print("eval mode,  same photograph twice, same output:", torch.equal(first, second))
     unscaled = copies * torch.empty(4000, 1, 1).bernoulli_(0.75)
 print(
     f"mean branch in training without the division: {unscaled.mean() / copies.mean():.2f} of the branch in evaluation"
 )
 
 # %% [markdown]
-# **Another activation.** GELU has no parameters, so no loader can notice when it is the wrong one.
+# **Another activation.** GELU has no parameters, so no loader can notice when it is the wrong one. The *logits* are
+# what the head gives: one score for each class, of any size, which a softmax would turn into probabilities.
 
 # %%
 with torch.no_grad():
@@ -1239,8 +1243,8 @@ for block in model.blocks:
 #
 # </details>
 #
-# **5. When does the table win?** For how many tokens $N$ do the two $N \times N$ products of a ViT-B block cost as
-# many multiply-accumulates as its MLP? Which image is that, at 16 pixels per patch and without a class token?
+# **5. When does the attention matrix win?** For how many tokens $N$ do the two $N \times N$ products of a ViT-B block
+# cost as many multiply-accumulates as its MLP? Which image is that, at 16 pixels per patch and without a class token?
 #
 # <details>
 # <summary>Hint</summary>

@@ -194,9 +194,9 @@ assert logits.shape == (1, 1000)
 # %% [markdown] anchor="picture"
 # ## The whole thing in one picture
 #
-# A number for each of a thousand classes comes out. What happened on the way? Lesson 4 asked one block, with *forward
-# hooks*: functions that a module calls after each of its forward passes, with its input and its output. Now we hang
-# one on every module of the model and let it write down the shape.
+# A number for each of a thousand classes comes out. They are called *logits*: scores of any size, which a softmax would
+# turn into probabilities. What happened on the way? [Lesson 4](04_encoder.ipynb#ledger) asked one block, with forward
+# hooks. Now we hang one on every module of the model and let it write down the shape.
 
 # %%
 shapes, hooks = {}, []
@@ -217,7 +217,7 @@ for name in ("patch_embed.proj", "blocks.0.mlp.fc1", "blocks.0", "blocks.11", "n
 assert shapes["blocks.0"] == shapes["blocks.11"] == shapes["norm"] == (197, 768)
 assert shapes["head"] == (1000,)
 
-# %% alt="A diagram in two rows. Above, from left to right: the cat under a grid of patches, 3 by 224 by 224; a column of patches, 196 by 768; a column of tokens with an orange class token on top, each beside the bar of its position, 197 by 768; a stack of cards, times 12; a norm; a head; a bar chart of 1000 scores. Below, one card opened: norm, attention with 12 tables of 197 by 197, plus; norm, MLP of width 3072, plus; a line passes around each pair." tags=["remove-input"]
+# %% alt="A diagram in two rows. Above, from left to right: the cat under a grid of patches, 3 by 224 by 224; a column of patches, 196 by 768; a column of tokens with an orange class token on top, each beside the bar of its position, 197 by 768; a stack of cards, times 12; a norm; a head; a bar chart of 1000 scores. Below, one card opened: norm, attention with 12 matrices of 197 by 197, plus; norm, MLP of width 3072, plus; a line passes around each pair." tags=["remove-input"]
 N, D = shapes["norm"]
 heads, hidden = mine.blocks[0].attn.h, shapes["blocks.0.mlp.fc1"][1]
 by = lambda *sides: " × ".join(str(side) for side in sides)
@@ -319,10 +319,10 @@ for x in (36, 93):
 plt.show()
 
 # %% [markdown]
-# Nearly all numbers in the drawing follow from the shapes that the hooks wrote down. The tables inside attention,
-# 12 × 197 × 197, do not: no module returns them. What stands below attention and MLP is the largest tensor *inside* that
-# box. (The code that draws it is in the notebook; the page
-# leaves it out.) Read the upper row once, then the lower one, which opens a single card of the stack.
+# Nearly all numbers in the drawing follow from the shapes that the hooks wrote down. The attention matrices, 12 × 197 ×
+# 197, do not: no module returns them. What stands below attention and MLP is the largest tensor *inside* that box. (The
+# code that draws it is in the notebook; the page leaves it out.) Read the upper row once, then the lower one, which
+# opens a single card of the stack.
 #
 # Follow the shapes, and notice how little they change. From the class token to the last norm every tensor that leaves
 # a box is 197 × 768. That is what makes the stack possible: a block returns the shape it was given, so any number of
@@ -379,7 +379,7 @@ assert_close(by_hand, torch.tensor([1.0, 1.0]), rtol=1e-4, atol=1e-4)
 assert_close(by_hand[None], scores)
 print("by hand = the class:", [round(s, 3) for s in by_hand.tolist()])
 
-# %% alt="Six small tables in a row. The five tokens z0; the same after the norm, where the second and third patch have become equal, 1 and minus 1; the 5 by 5 attention weights, whose first row is 0.20 throughout; the tokens z1 after attention; y, which is 1 and minus 1; and the two scores, 1 and 1."
+# %% alt="Six small matrices in a row. The five tokens z0; the same after the norm, where the second and third patch have become equal, 1 and minus 1; the 5 by 5 attention weights, whose first row is 0.20 throughout; the tokens z1 after attention; y, which is 1 and minus 1; and the two scores, 1 and 1."
 names = ["CLS", "0", "1", "2", "3"]
 stages = [
     ("z₀", z0, names, "{:.1f}"),
@@ -407,7 +407,7 @@ with torch.no_grad():
     assert_close(tiny(without[None, None]), scores, rtol=1e-4, atol=1e-4)
 
 # %% [markdown]
-# The same tie. Look at the second table of the figure: after the norm, patch 1 and patch 2 are one and the same
+# The same tie. Look at the second part of the figure: after the norm, patch 1 and patch 2 are one and the same
 # vector. [Lesson 4](04_encoder.ipynb) warned us that a norm takes two numbers from every token and leaves of two no
 # more than a sign. So this model can say “vertical” and “horizontal” only together. The toy has shown the whole path,
 # and that $D = 2$ is too narrow for it. The first exercise gives it a third number.
@@ -474,7 +474,7 @@ def ledger(model, images):
         add(name, tuple(output.shape[1:]), own, output.numel() * inner)
         if name.endswith("qkv"):
             (N, D), h = inputs[0].shape[1:], model.config.num_heads
-            add(name.replace("qkv", "table"), (h, N, N), 0, 2 * N * N * D)
+            add(name.replace("qkv", "matrix"), (h, N, N), 0, 2 * N * N * D)
 
     for name, module in model.named_modules():
         if isinstance(module, COUNTED) or name in ("patch_embed", "pos_drop"):
@@ -516,11 +516,11 @@ totals = [[sum(row[i] for row in rows.values()) for i in (1, 2)] for rows in (ba
 print(f"{'total':20}" + "".join(cells((), *total, 0) for total in totals))
 
 # %% [markdown]
-# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The $N \times N$ table has no parameters at all. In
-# ViT-B it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
+# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The $N \times N$ attention matrix has no parameters at
+# all. In ViT-B it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
 #
 # A ledger that nobody audits is decoration. Three audits. The parameters must add up to what PyTorch counts, the MACs
-# to what our package predicts from the configuration alone, and the line `attn.table`, which no module returns, must
+# to what our package predicts from the configuration alone, and the line `attn.matrix`, which no module returns, must
 # have the shape of the attention weights that `attention_maps` hands out, one tensor for each block.
 
 # %%
@@ -530,7 +530,7 @@ for model, images, rows in ((ours, batch, base_rows), (nano, small, nano_rows)):
     assert all(row[3] == model.config.depth for name, row in rows.items() if "*" in name)
     with torch.no_grad():
         maps = model.attention_maps(images)
-    assert rows["blocks.*.attn.table"][0] == tuple(maps[0].shape[1:])
+    assert rows["blocks.*.attn.matrix"][0] == tuple(maps[0].shape[1:])
     print(len(maps), "maps of", tuple(maps[0].shape), "- the books balance")
 assert base_rows["patch_embed"][0] == (196, 768)
 assert base_rows["blocks.*.attn.qkv"][0] == (197, 3 * 768)
@@ -617,18 +617,18 @@ for name in SIZES:
 # head as a heavier rucksack. The rule also says how models grow. Twice the depth doubles the stack; twice the width
 # makes it four times as large.
 
-# %% alt="Two groups of horizontal bars, one bar per model from Ti to H, each filled to 100 per cent. Left, parameters: attention takes about one third and the MLP two thirds; embedding and head are visible in Ti and S, barely in B. Right, multiply-accumulates: the attention projections, then the N by N table, then the MLP; the table is a strip that narrows from Ti to L and is a little wider again in H."
+# %% alt="Two groups of horizontal bars, one bar per model from Ti to H, each filled to 100 per cent. Left, parameters: attention takes about one third and the MLP two thirds; embedding and head are visible in Ti and S, barely in B. Right, multiply-accumulates: the attention projections, then the N by N matrix, then the MLP; the matrix is a strip that narrows from Ti to L and is a little wider again in H."
 macs_of = {}
 for name in SIZES:
     m = count_macs(get_config(name))
     macs_of[name] = {
         "embedding": m["patch_embed"],
         "attention": m["attn.qkv"] + m["attn.proj"],
-        "N×N table": m["attn.scores"] + m["attn.values"],
+        "N×N matrix": m["attn.scores"] + m["attn.values"],
         "MLP": m["mlp"],
         "head": m["head"],
     }
-order = ["embedding", "attention", "N×N table", "MLP", "norms", "head"]
+order = ["embedding", "attention", "N×N matrix", "MLP", "norms", "head"]
 colors = dict(zip(order, [CYCLE[2], CYCLE[0], CYCLE[4], CYCLE[1], INK, CYCLE[3]], strict=True))
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.7), sharey=True)
 for ax, shares, title in ((axes[0], counted, "parameters"), (axes[1], macs_of, "MACs at 224 × 224")):
@@ -644,14 +644,14 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# On the right the same models by arithmetic. Attention's own $N \times N$ table, the famous quadratic part, is the
+# On the right the same models by arithmetic. The $N \times N$ attention matrix, the famous quadratic part, is the
 # thin light-blue strip. It gets thinner as $D$ grows. (Huge has smaller patches and so more tokens, which gives a
 # little of it back.)
 
 # %% [markdown] anchor="table-1"
 # ### 86 or 86.6?
 #
-# Our Base has 86.6 million parameters and the paper's 86. The table of the paper does not say what it leaves out. So
+# Our Base has 86.6 million parameters and the paper's 86. The paper's table does not say what it leaves out. So
 # count in several ways and see which of them gives the printed numbers: with the head of a thousand classes; with no
 # head; and with the hidden layer of the pre-training head, but without its classifier.
 
@@ -740,15 +740,15 @@ for name, epochs, printed in table_6:
 # %% [markdown] anchor="larger-images"
 # ### Larger images
 #
-# Per token and block the matrices cost $12D^2$ MACs and the table $2ND$. They are equal when $N = 6D$. For which
-# image does that happen?
+# Per token and block the weights cost $12D^2$ MACs and the attention matrix $2ND$. They are equal when $N = 6D$. For
+# which image does that happen?
 
 # %%
 c = get_config("vit_b_16")
 even = 6 * c.embed_dim
 print(f"ViT-B: N = {even:,} tokens, an image of about {c.patch_size * even**0.5:.0f} pixels a side")
 
-# %% alt="Two rising curves against the side of the image, from 64 to 2048 pixels, on logarithmic axes: the matrices of ViT-B and its N by N table. The table starts far below, rises twice as steeply and crosses the matrices a little above 1000 pixels. Dotted lines mark 224 and 384 pixels, where the table is still far below."
+# %% alt="Two rising curves against the side of the image, from 64 to 2048 pixels, on logarithmic axes: the weights of ViT-B and its N by N attention matrix. The matrix starts far below, rises twice as steeply and crosses the weights a little above 1000 pixels. Dotted lines mark 224 and 384 pixels, where the matrix is still far below."
 sides = [64 * i for i in range(1, 33)]
 linear, quadratic = [], []
 for side in sides:
@@ -756,8 +756,8 @@ for side in sides:
     quadratic.append((m["attn.scores"] + m["attn.values"]) / 1e9)
     linear.append(sum(m.values()) / 1e9 - quadratic[-1])
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 3.0))
-ax.plot(sides, linear, label="matrices")
-ax.plot(sides, quadratic, label="N×N table", color=ACCENT)
+ax.plot(sides, linear, label="weights")
+ax.plot(sides, quadratic, label="attention matrix", color=ACCENT)
 for side in (224, 384):
     ax.axvline(side, color=FAINT, linewidth=1, linestyle=":")
 ax.set(xscale="log", yscale="log", xlabel="image side (pixels)", ylabel="billion MACs per image")
@@ -889,6 +889,9 @@ state = {translate(key): value for key, value in vision.state_dict().items()}
 print(copied.load_state_dict(state))
 with torch.no_grad():
     a, b = copied(batch), vision(batch)
+deeper = torchvision.models.VisionTransformer(32, 16, 1, 1, 8, 8, representation_size=8)
+assert hasattr(deeper.heads, "pre_logits")
+assert not hasattr(vision.heads, "pre_logits")
 print("logits equal within 1e-4:", bool((a - b).abs().max() < 1e-4))
 print("logits all zero:", bool((b == 0).all()))
 assert_close(a, b, rtol=1e-4, atol=1e-4)
@@ -960,7 +963,7 @@ print(f"pixels × {(384 / 224) ** 2:.2f}, MACs × {costs[1] / costs[0]:.2f}")
 assert changed == ["pos_embed"]
 
 # %% [markdown]
-# The MACs have grown more than the pixels: this is Ti, and with $D$ so small the $N \times N$ table counts.
+# The MACs have grown more than the pixels: this is Ti, and with $D$ so small the $N \times N$ matrix counts.
 #
 # What the model cannot do it says. A good error names what was expected and what came:
 
@@ -1074,12 +1077,12 @@ print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {ro
 # | Linear layers at the start | Xavier's uniform distribution, tiny noise on the MLP's biases | truncated normal of 0.02, zero biases | timm and DeiT ask for the same, with bounds so wide that they cut nothing; ours are two standard deviations |
 # | Head at the start | zeros | noise like the other layers | so that an untrained model says something, and checks can fail |
 # | Positions at the start | normal, 0.02 | the same, cut at two standard deviations | one function for all noise |
-# | Pre-training head | one hidden layer with tanh | a linear layer; `head="mlp"` on request | timm's and torchvision's models have none |
+# | Pre-training head | one hidden layer with tanh | a linear layer; `head="mlp"` on request | timm's models have none, torchvision's only if asked (`representation_size`) |
 # | Dropout | 0.1, or 0 on JFT (Table 3) | 0; a field | it belongs to the recipe, and lesson 6 decides |
 # | Stochastic depth | none | 0; a field | part of DeiT's recipe, not of this paper's |
 # | GELU | JAX's default, the tanh approximation | the exact form | as timm and torchvision |
 # | LayerNorm's epsilon | $10^{-6}$, Flax's default | the same | – |
-# | Attention | softmax written out | PyTorch's fused kernel by default | the same numbers, less memory |
+# | Attention | softmax written out | PyTorch's fused kernel, except for shorter sequences in bf16 on a CPU | the same numbers, less memory; the exception was measured to be faster |
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
@@ -1240,14 +1243,14 @@ assert not torch.allclose(first, last, atol=1e-3)
 # </details>
 #
 # You may have four times as many parameters as now. What are the two simplest ways to spend them, and what does each
-# do to the share of the $N \times N$ table in the cost?
+# do to the share of the $N \times N$ matrix in the cost?
 #
 # <details>
 # <summary>Answer</summary>
 #
-# Four times the depth, or twice the width, since the stack has $12D^2L$ parameters. Per token and block the matrices
-# cost $12D^2$ and the table $2ND$, so their ratio is $6D/N$. Depth does not change it. Width doubles it, and the
-# table shrinks to a smaller share.
+# Four times the depth, or twice the width, since the stack has $12D^2L$ parameters. Per token and block the weights
+# cost $12D^2$ and the attention matrix $2ND$, so their ratio is $6D/N$. Depth does not change it. Width doubles it, and
+# the attention matrix shrinks to a smaller share.
 #
 # </details>
 #

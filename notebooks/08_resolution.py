@@ -96,12 +96,12 @@ totals = [sum(cost.values()) for cost in costs]
 print(
     f"{'all':12} {totals[0] / 1e9:7.3f} -> {totals[1] / 1e9:7.3f} billion MACs, times {totals[1] / totals[0]:.1f}"
 )
-tables = [4 * c.depth * c.num_heads * c.num_patches**2 for c in configs]  # bytes, as 32-bit floats
-print(f"all N x N tables of one picture: {tables[0] / 2**20:.0f} -> {tables[1] / 2**20:,.0f} MiB")
+squares = [4 * c.depth * c.num_heads * c.num_patches**2 for c in configs]  # bytes, as 32-bit floats
+print(f"all N x N matrices of one picture: {squares[0] / 2**20:.0f} -> {squares[1] / 2**20:,.0f} MiB")
 assert costs[1]["attn.scores"] / costs[0]["attn.scores"] == (N_large / N) ** 2
 assert costs[1]["mlp"] / costs[0]["mlp"] == N_large / N
 
-# %% alt="Left and middle: the cat under a grid of 14 by 14 patches and under a much finer grid of 40 by 40. Right: horizontal bars of the multiplications at 224 and at 640 pixels, for the matrices and for the N by N tables. At 224 the tables are a sliver; at 640 they are about a quarter of a bar that is ten times as long."
+# %% alt="Left and middle: the cat under a grid of 14 by 14 patches and under a much finer grid of 40 by 40. Right: horizontal bars of the multiplications at 224 and at 640 pixels, for the weights and for the N by N matrices. At 224 the matrices are a sliver; at 640 they are about a quarter of a bar that is ten times as long."
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.2), width_ratios=[1, 1, 1.25])
 draw_patch_grid(axes[0], photograph("chelsea", 224), 16, title=f"224 pixels, {N} patches")
 draw_image(axes[1], photograph("chelsea", 640), f"640 pixels, {N_large:,} patches")
@@ -110,8 +110,8 @@ for edge in range(0, 641, 16):
     axes[1].axhline(edge - 0.5, color="white", linewidth=0.3)
 of_tables = [(cost["attn.scores"] + cost["attn.values"]) / 1e9 for cost in costs]
 of_matrices = [total / 1e9 - t for total, t in zip(totals, of_tables, strict=True)]
-axes[2].barh([0, 1], of_matrices, height=0.5, label="matrices")
-axes[2].barh([0, 1], of_tables, left=of_matrices, height=0.5, color=ACCENT, label="N×N tables")
+axes[2].barh([0, 1], of_matrices, height=0.5, label="weights")
+axes[2].barh([0, 1], of_tables, left=of_matrices, height=0.5, color=ACCENT, label="N×N matrices")
 axes[2].set_yticks([0, 1], [224, 640])
 axes[2].set(xlabel="billion MACs per picture", ylim=(-0.5, 2.1))
 axes[2].tick_params(axis="y", length=0)
@@ -119,9 +119,9 @@ axes[2].legend(loc="upper right", ncols=2, fontsize=7.5, columnspacing=1, handle
 plt.show()
 
 # %% [markdown]
-# The matrices grow by the factor of the patches, the tables by its square. Yet they started so small that they do not rule the total
-# ([lesson 5](05_model.ipynb#larger-images) has the whole curve). Their memory is another matter, unless a fused kernel
-# never writes them down ([lesson 3](03_attention.ipynb#two-paths)).
+# What the weights do grows by the factor of the patches, the attention matrices by its square. Yet they started so
+# small that they do not rule the total ([lesson 5](05_model.ipynb#larger-images) has the whole curve). Their memory is
+# another matter, unless a fused kernel never writes them down ([lesson 3](03_attention.ipynb#two-paths)).
 
 # %% [markdown] anchor="train-low"
 # ## A model to enlarge
@@ -437,11 +437,11 @@ plt.show()
 
 # %% [markdown]
 # (At 24 pixels the small model is asked about the first 300 of its validation pictures, hence another number than
-# above.) Neither profits. The shipped model keeps what it has, and that is the best case. The small one loses nearly all of
-# it, although its positions are interpolated as they should be. Its patches still measure 4 pixels, and what they show
-# has become twice as large: an edge where there used to be a corner, plain white where there was an edge. It has
-# never seen such patches in such numbers. The blurred enlargements are easier for it than the sharp drawings, which
-# fits. But there are also four times as many tokens to attend to, and we have not taken the two causes apart.
+# above.) Neither profits. The shipped model keeps what it has, and that is the best case. The small one loses nearly
+# all of it, although its positions are interpolated as they should be. Why? We do not know. Its patches still measure 4
+# pixels, and what they show has become twice as large: an edge where there used to be a corner. There are also four
+# times as many tokens to attend to. The blurred enlargements are a little easier for it than the sharp drawings, but
+# that decides nothing between the two, and the shipped model is spared although both hold for it, too.
 #
 # The effect has a name in larger models, too, the train-test resolution discrepancy. It is worst where training shows
 # objects in one size and testing in another:
@@ -450,17 +450,18 @@ plt.show()
 # > objects seen by the classifier at train and test time: in fact, a lower train resolution improves the
 # > classification at test time!” (abstract of the paper at NeurIPS)
 #
-# Why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen textures
-# and clutter of many sizes, it is larger, and it has learned more. We changed all of these at once, so this lesson
-# cannot say which of them it is.
+# So why is the shipped model so much sturdier? It averages all patches instead of asking one token, it has seen
+# textures and clutter of many sizes, it is larger, and it has learned more. We changed all of these at once, so this
+# lesson cannot say which of them it is.
 
 # %% [markdown] anchor="fine-tune-high"
 # ## A few steps at the new size
 #
 # So the small model must be trained again at 48 pixels. From the beginning? We enlarge it and go on for 60 steps. For
 # comparison another model begins at 48 pixels. It gets half as many multiplications as the first has had in both its
-# lives, because more would take too long on this page; so compare the curves where they lie above each other. Its batch
-# and its learning rate are others, too, and we tried only these.
+# lives, because more would take too long on this page; so compare the curves where they lie above each other. Beside
+# the start three things differ: the batch, the learning rate and the number of pictures. We tried only these, so it is
+# not a contest between the two ways at their best.
 
 # %%
 tune = replace(recipe, img_size=HIGH, epochs=1, batch_size=32, lr=1e-3)
@@ -492,10 +493,10 @@ ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
 plt.show()
 
 # %% [markdown]
-# A few steps repair most of what enlarging had broken. Large pictures from the start are a poor bargain here: at the point
-# where their curve ends, small ones have brought the first model to most of its answers. Much training is needed to learn
-# anything at all, and here it went faster with small pictures. The recipe that
-# made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson 6](06_training.ipynb#cifar10)).
+# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, are behind:
+# at the point where their curve ends, small ones have brought the first model to most of its answers. The recipe that
+# made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson
+# 6](06_training.ipynb#cifar10)).
 #
 # And the gain from detail? After so few steps there is none: the model is no better than it was at 24 pixels. These
 # ten outlines can be told apart at 24 pixels, so there is less to gain. The paper, with photographs, found more:
@@ -644,8 +645,9 @@ def train_on(model, x, y, lr, optimizer=torch.optim.SGD, steps=80, batch=32, see
 
 # %% [markdown]
 # Where do we depart? The batch is 32, for we have only a thousand pictures, and there are eighty steps. The size
-# stays the same here, so that only one thing changes. The old normalisation stays, too: the encoder was fitted to it.
-# *From scratch* gets as many steps, and AdamW, because SGD would be a handicap there.
+# stays the same here, and so does the old normalisation: the encoder was fitted to it. Each way has a learning rate of
+# its own, tried once. *From scratch* gets as many steps, and AdamW, because SGD would be a handicap there. Eighty steps
+# are no training, so its mark says what the old weights save, and not how well a fresh model can do.
 #
 # There is a fourth way. Kumar et al. (2022) noticed that a new head does damage while it is still bad: the encoder
 # is already trained to please it. So they fit the head first, by a probe, and fine-tune afterwards.
@@ -700,7 +702,7 @@ plt.show()
 # %% [markdown]
 # The bars reach from the worse of two draws of labels to the better; with all thousand there is only one draw. The old
 # weights are worth more than the labels: with all thousand, the fresh start is still behind what the probe does with
-# fifty. Many more steps would help it, and [lesson 6](06_training.ipynb#live) shows how many.
+# fifty. That is with eighty steps; many more would help it, and [lesson 6](06_training.ipynb#live) gives them.
 #
 # With fifty labels nothing is clearly better than the old model that has seen none; its ten names still fit. With more
 # the choice matters. The probe takes a moment and does well. Plain fine-tuning does not reach it in eighty steps,
@@ -900,13 +902,13 @@ assert spoiled < sound
 # ## Check yourself
 #
 # You double the side of the pictures. By how much do the multiplications of a ViT-B/16 grow, and by how much the
-# table of attention weights of one head?
+# attention matrix of one head?
 #
 # <details>
 # <summary>Answer</summary>
 #
-# There are four times as many tokens. Everything that is done token by token grows fourfold, and the table
-# sixteenfold. The total grows by a little more than four, as long as the tables are a small part of it.
+# There are four times as many tokens. Everything that is done token by token grows fourfold, and the matrix
+# sixteenfold. The total grows by a little more than four, as long as these matrices are a small part of it.
 #
 # </details>
 #
@@ -1070,15 +1072,15 @@ assert spoiled < sound
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
-# Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with
-# the pixels, the tables of attention with their square. The position table is resized like a picture, class row set
-# aside, also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not
-# always enough: patches show another part of the object, for one thing, and a few steps of training at the new size repair most of that,
-# where a model that began there had learned little in nearly three times the multiplications. A new head starts at zero. A linear probe has a formula, needs no
-# backward pass and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from
-# the probe's head. Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the
-# lowest trained parameter. Change the model first, then build the optimiser. What the features have learned to see is the
-# subject of [lesson 9](09_what_it_learns.ipynb).
+# Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with the
+# pixels, the attention matrices with their square. The position table is resized like a picture, class row set aside,
+# also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not always
+# enough: our small model failed on larger pictures for reasons that we have not found, and a few steps of training at
+# the new size repaired most of that. A new head starts at zero. A linear probe has a formula, needs no backward pass
+# and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from the probe's head.
+# Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the lowest trained
+# parameter. Change the model first, then build the optimiser. What the features have learned to see is the subject of
+# [lesson 9](09_what_it_learns.ipynb).
 
 # %% [markdown] anchor="references"
 # ## References

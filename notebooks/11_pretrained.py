@@ -158,9 +158,9 @@ print({library: len(state) for library, state in states.items()}, "tensors")
 #    names, and what people publish are files.
 
 # %% [markdown]
-# The fourth is Google's own code, from which the paper's numbers come. It is written in JAX, which is not installed
-# here, and its weights are `.npz` files of plain arrays. So we write down its tensors, and after them its arithmetic,
-# as briefly as they get. Mind what that means for later. For three libraries their own code will judge us, for the
+# The fourth is Google's own code, with which the paper's authors published their weights. (By its README it fine-tunes
+# them. It is not where they were first trained.) It is written in JAX, which is not installed here, and its weights are
+# `.npz` files of plain arrays. So we write down its tensors, and after them its arithmetic, as briefly as they get. Mind what that means for later. For three libraries their own code will judge us, for the
 # fourth only our reading of it.
 
 # %%
@@ -577,6 +577,34 @@ fused = models["google"].blocks[0].attn.qkv.weight.reshape(3, h, D // h, D)
 kernel = w["Transformer/encoderblock_0/MultiHeadDotProductAttention_1/key/kernel"]  # (D, h, d)
 assert torch.equal(fused[1, 2], kernel[:, 2].T)  # k2 of the figure: a band of rows here, upright there
 print("by hand = vit.pretrained.convert, tensor by tensor")
+
+# %% [markdown] anchor="their-maps"
+# ## Their attention maps
+#
+# One reason to load a model into our class is that `attention_maps` returns the maps. Can one have them from the
+# libraries? They use fused attention, which never makes the matrix ([lesson 3](03_attention.ipynb#two-paths)). So it
+# has to be switched off first. In timm that is a flag on each block, after which a hook on `attn_drop` sees the matrix
+# go by (in evaluation, before dropout and after are the same). Hugging Face wants to be asked when the model is loaded;
+# its fused attention answers `output_attentions=True` with a warning and no maps. torchvision has no switch: its block
+# asks for no weights.
+
+# %%
+seen, hooks = [], []
+for block in by_timm.blocks:
+    block.attn.fused_attn = False
+    hooks.append(block.attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out)))
+eager = transformers.ViTForImageClassification.from_pretrained(work, attn_implementation="eager").eval()
+with torch.no_grad():
+    assert_close(by_timm(images), answers["timm"], atol=1e-4, rtol=0)
+    theirs = {"timm": seen, "huggingface": eager(images, output_attentions=True).attentions}
+    for library, maps in theirs.items():
+        assert len(maps) == L
+        for a, b in zip(maps, models[library].attention_maps(images), strict=True):
+            assert_close(a, b, atol=1e-5, rtol=0)  # (B, h, N, N)
+        print(f"{library:12} {len(maps)} maps of {tuple(maps[0].shape)}, as ours")
+for block, hook in zip(by_timm.blocks, hooks, strict=True):
+    hook.remove()
+    block.attn.fused_attn = True
 
 # %% [markdown] anchor="silent"
 # ## Loud and silent
@@ -1059,8 +1087,9 @@ plt.show()
 #
 # Read it with care. The new task was chosen close to the old one, the steps are few, and this is one seed. [Lesson
 # 6](06_training.ipynb) taught this very class from scratch to tell drawn shapes apart, with more pictures and more
-# steps. So the comparison shows that a good beginning saves labels and time, and nothing else. [Lesson
-# 8](08_resolution.ipynb) treats the choice between probe and fine-tuning, and other image sizes, at length.
+# steps. Two dozen steps are no training from scratch, and its bar is not what such a model can do. The comparison shows
+# that a good beginning saves labels and time, and nothing else. [Lesson 8](08_resolution.ipynb) treats the choice
+# between probe and fine-tuning, and other image sizes, at length.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes

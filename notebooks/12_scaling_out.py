@@ -155,7 +155,7 @@ print("the difference is one product, q·k:", theirs - ours == B * 2 * macs["att
 assert theirs - ours == B * 2 * macs["attn.scores"]
 
 # %% [markdown]
-# They agree but for one product. The fused attention kernel does not keep its table of weights, so its backward pass
+# They agree but for one product. The fused attention kernel does not keep its matrix of weights, so its backward pass
 # computes the scores a second time ([lesson 3](03_attention.ipynb#two-paths)). Should that count? It is work for the
 # processor, but it brings the model no further, so by convention it does not.
 
