@@ -96,7 +96,7 @@ plt.show()
 # pair gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head is one
 # of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
 
-# %% predict="One token per pixel: how many megabytes does the table of one head take?"
+# %% predict="One token per pixel: how many megabytes does the matrix of one head take?"
 H = W = 224
 choices = {"pixel": 1, "4×4 patch": 4, "16×16 patch": 16, "32×32 patch": 32}
 print("token is a       tokens N        pairs N²       one head's weights")
