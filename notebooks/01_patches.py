@@ -134,7 +134,7 @@ for P in sides:
     rest.append(sum(macs.values()) - quadratic[-1])
     total = quadratic[-1] + rest[-1]
     share = quadratic[-1] / total
-    print(f"P = {P:2}: {total / 1e9:7.1f} billion, of which the N×N matrix {share:5.1%}")
+    print(f"P = {P:2}: {total / 1e9:7.1f} billion, the N×N matrix {share:5.1%} of it")
 
 # %% alt="Pairs of bars for patch sides 4, 8, 16 and 32 on a logarithmic axis: the multiply-accumulates of ViT-Base outside the attention matrix, and in it. At 4 pixels the two are nearly level; at 32 the matrix is a hundred times smaller." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 2.6))
