@@ -94,8 +94,8 @@ def on_page_content(html, page, config, files):
     # Quotes that begin with a known label get a class; without it they would still read as quotes.
     for name, label in config.extra["callouts"].items():
         html = re.sub(rf"<blockquote>(?=\s*<p><strong>{label})", f'<blockquote class="{name}">', html)
-    # What has no colour of its own needs no <span>: a page of code is then half as heavy. Nor do modules, which
-    # stand behind a coloured `import`.
+    # What has no colour of its own needs no <span>: a page of code is then half as heavy. Nor do modules,
+    # which stand behind a coloured `import`.
     html = re.sub(r'<span class="(?:[nwpo]|nn|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
     html = html.replace("<!--step-->", '<div class="step">\n<div class="prose">')
     html = html.replace("<!--code-->", '</div>\n<div class="code">')
