@@ -308,7 +308,7 @@ def render(results: dict[str, Any]) -> str:
         f"run, {dates[0]} to {dates[-1]}. Accuracy in percent: the mean of the seeds, and half of what lies "
         "between the best and the worst; without ±, one seed. An empty cell was not measured.",
     ]
-    for part, says in (("dev", "by which the recipe was chosen"), ("test", "which chose nothing")):
+    for part, says in (("dev", "by which recipes are compared"), ("test", "which choose nothing")):
         head, *rows = table(results, part)
         lines += ["", f"## On {part} pictures, {says}", "", " | ".join(head), " | ".join("-" for _ in head)]
         lines += [" | ".join(row) for row in rows]

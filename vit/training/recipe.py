@@ -130,7 +130,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "flip": False,
         "pad": 0.0,
     },
-    # Chosen on small sets of eight kinds: vit/results/small_sets.json, by benchmarks/small_sets.py.
+    # From pilots of one seed on three small sets; measured on eight by benchmarks/small_sets.py, whose results
+    # in vit/results/small_sets.json do not yet hold all that it compares.
     "folder": {
         "img_size": None,
         "epochs": None,
