@@ -130,8 +130,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "flip": False,
         "pad": 0.0,
     },
-    # From pilots of one seed on three small sets; measured on eight by benchmarks/small_sets.py, whose results
-    # in vit/results/small_sets.json do not yet hold all that it compares.
+    # From pilots of one seed on three small sets; measured by benchmarks/small_sets.py, whose results, in
+    # vit/results/small_sets.json, do not yet hold all that it compares.
     "folder": {
         "img_size": None,
         "epochs": None,
