@@ -153,6 +153,11 @@ class FileImages:
 Images = MemoryImages | FileImages
 
 
+def evenly(count: int, most: int) -> Tensor:
+    """Numbers of at most so many of `count` images, evenly spread over them."""
+    return torch.linspace(0, count - 1, min(count, most)).long()
+
+
 def without(images: Images, seen: set[str]) -> tuple[Images, int]:
     """The images whose content is not among the keys `seen`, and how many were left out."""
     fresh = torch.tensor([i for i, key in enumerate(images.keys()) if key not in seen], dtype=torch.long)

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from vit.data import shapes
 from vit.data.files import decode, file_key
 from vit.data.folders import existing, find_parts, read_classes, split_by_content
-from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, without
+from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, evenly, without
 
 # What each photograph is, and the square of it that we show: (top, left, side) in pixels.
 PHOTOGRAPHS: dict[str, tuple[int, int, int]] = {
@@ -81,8 +81,9 @@ class Dataset:
 
     def preprocessing(self, img_size: int) -> Preprocessing:
         """Mean and deviation of each channel over (at most 5,000 of) the training images."""
-        index = torch.linspace(0, len(self.train) - 1, min(len(self.train), 5_000)).long()
-        pixels = self.train.batch(index)[0].double().div(255).transpose(0, 1).flatten(1)  # (3, M·S·S)
+        pixels = (
+            self.train.batch(evenly(len(self.train), 5_000))[0].double().div(255).transpose(0, 1).flatten(1)
+        )  # (3, M·S·S)
         mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
         return Preprocessing(img_size, *(tuple(round(v, 4) for v in t.tolist()) for t in (mean, std)))
 

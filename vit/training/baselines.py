@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from vit.data.images import Images, batches
+from vit.data.images import Images, batches, evenly
 
 SIDE = 32  # pixels; pictures are compared at this side at most
 MOST = 10_000  # training images to compare with
@@ -31,8 +31,7 @@ def simple_scores(train: Images, test: Images) -> dict[str, float]:
     Nearest neighbours are three, by the distance of their pixels, at 32x32 at most and among at most 10,000
     training images; where they disagree, the nearest decides.
     """
-    some = torch.linspace(0, len(train) - 1, min(len(train), MOST)).long()
-    (x, y), (queries, truth) = _pixels(train.take(some)), _pixels(test)
+    (x, y), (queries, truth) = _pixels(train.take(evenly(len(train), MOST))), _pixels(test)
     classes = int(max(y.max(), truth.max())) + 1
     votes = torch.tensor([1.0 + 0.1 / (i + 1) for i in range(NEIGHBOURS)])  # ties go to the nearest
     answers = []

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit.config import ViTConfig
-from vit.data.files import KEY
-from vit.data.images import Images, Preprocessing, batches, without
+from vit.data.images import Images, Preprocessing, batches, evenly, without
 from vit.data.sets import Dataset
 from vit.inference.classifier import SHIPPED, Classifier, load_classifier
+from vit.inference.measure import hashes
 from vit.inference.weights import renamed
 from vit.model import VisionTransformer
 from vit.pretrained import load_pretrained
@@ -87,7 +87,7 @@ def adapted(source: Classifier, name: str, classes: int, recipe: Recipe) -> tupl
 
 def unseen(data: Dataset, start: Source) -> Dataset:
     """The data without test images that the source was trained on, as far as it says."""
-    seen = {start.train_hashes[i : i + KEY] for i in range(0, len(start.train_hashes), KEY)}
+    seen = hashes({"train_hashes": start.train_hashes}, "train")
     if data.test is None or not seen:
         return data
     test, left_out = without(data.test, seen)
@@ -121,8 +121,7 @@ def linear_probe(
     Returns:
         `val_accuracy`, `val_loss` in nats per image, and the `penalty`.
     """
-    some = torch.linspace(0, len(train) - 1, min(len(train), PROBED)).long()
-    x, y = features(model.to(device), train.take(some), look, device)
+    x, y = features(model.to(device), train.take(evenly(len(train), PROBED)), look, device)
     seen, truth = features(model, val, look, device)
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
     x, seen = (x - mean) / std, (seen - mean) / std

@@ -95,7 +95,7 @@ def train(
         with explained(out):
             recipe = Recipe(**{"split_by": "position"} | state["recipe"])
     recipe = recipe if moved is None else replace(recipe, data=moved)
-    if resume and data is None and not is_word(recipe.data) and not Path(recipe.data).is_dir():
+    if resume and data is None and not Path(recipe.data).is_dir() and not is_word(recipe.data):
         raise ValueError(f"{recipe.data} is not there any more; say with --data where it is now")
     device, source, start = pick_device(device), None, None
     if recipe.init_from and model is None:
