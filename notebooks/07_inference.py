@@ -716,7 +716,7 @@ assert receipt["test_accuracy"] > 0.5
 #
 # The last two numbers are what anyone has without a model. The first needs no picture at all; the second looks for the
 # most similar pixels. A model that is below them is not worth having, so every receipt keeps them, and `vit train` ends
-# with them. With real photographs there is something better than starting from noise:
+# with them. With real photographs one need not start from noise:
 # `vit train --data pictures --from cifar10` goes on from the model that comes with the package.
 #
 # Now look at the interval. So few test pictures cannot tell a good model from a mediocre one. For once we can do what
