@@ -149,6 +149,28 @@ def save_results(path: Path, results: dict, markdown: str) -> None:
     (folder / path.with_suffix(".md").name).write_text(markdown)
 
 
+def stored(path: Path, empty: dict) -> dict:
+    """The results so far, or `empty`."""
+    return json.loads(path.read_text()) if path.exists() else empty
+
+
+def keep(path: Path, empty: dict, add: Callable[[dict], None], render: Callable[[dict], str]) -> None:
+    """Change stored results by `add`, whoever else is adding."""
+    lock = path.with_suffix(".lock")
+    while True:
+        try:
+            lock.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            time.sleep(0.1)
+    try:
+        results = stored(path, empty)
+        add(results)
+        save_results(path, results, render(results))
+    finally:
+        lock.unlink()
+
+
 def rendered(args: argparse.Namespace, render: Callable[[dict], str]) -> bool:
     """With `--render`, write the Markdown of a results file again; whether that was asked for."""
     if args.render:

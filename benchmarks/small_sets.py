@@ -15,7 +15,6 @@ Each finished case is written to `vit/results/small_sets.json` at once; one that
 """
 
 import argparse
-import json
 import math
 import tempfile
 import time
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
-from measure import MEASURED, machine, now, save_results
+from measure import MEASURED, keep, machine, now, stored
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -261,15 +260,18 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)  # two processes, one for each core, do more than one with two threads
     begun, (mine, workers) = time.monotonic(), args.worker
+    packages = ["torch", "torchvision", "scikit-learn", "scikit-image"]
+    empty = {"machine": machine("cpu", 1, packages), "cases": {}}
     todo = [*((name, "baselines", 0) for name in SETS), *cases()]
     for name, candidate, seed in todo[mine::workers]:
         key = f"{name}/{candidate}" + ("" if candidate == "baselines" else f"/seed {seed}")
-        if key in load(args.out)["cases"] or time.monotonic() - begun > 60 * args.minutes:
+        if key in stored(args.out, empty)["cases"] or time.monotonic() - begun > 60 * args.minutes:
             continue
         folder = write_set(name, args.sets, args.cifar)
         side = min(64, fitted(get_recipe("folder", data=str(folder / "run"))).img_size)
         found = baselines(folder, side) if candidate == "baselines" else execute(folder, candidate, seed)
-        add(args.out, key, found | {"date": now()})
+        case = {key: found | {"date": now()}}
+        keep(args.out, empty, lambda results: results["cases"].update(case), render)  # noqa: B023
         print(key, found, flush=True)
 
 
@@ -313,31 +315,6 @@ def render(results: dict[str, Any]) -> str:
         lines += ["", f"## On {part} pictures, {says}", "", " | ".join(head), " | ".join("-" for _ in head)]
         lines += [" | ".join(row) for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The results so far."""
-    if path.exists():
-        return json.loads(path.read_text())
-    packages = ["torch", "torchvision", "scikit-learn", "scikit-image"]
-    return {"machine": machine("cpu", 1, packages), "cases": {}}
-
-
-def add(path: Path, key: str, found: dict[str, Any]) -> None:
-    """Add one case, whoever else is adding."""
-    lock = path.with_suffix(".lock")
-    while True:
-        try:
-            lock.touch(exist_ok=False)
-            break
-        except FileExistsError:
-            time.sleep(0.1)
-    try:
-        results = load(path)
-        results["cases"][key] = found
-        save_results(path, results, render(results))
-    finally:
-        lock.unlink()
 
 
 if __name__ == "__main__":
