@@ -30,6 +30,7 @@ from vit.training.augment import reseed
 
 STEPS, BATCH, TRAIN = 800, 64, 20_000
 BASE = {"img_size": 24, "patch_size": 4, "embed_dim": 96, "depth": 3, "num_heads": 3, "mlp_ratio": 2.0}
+BASE |= {"class_token": False, "global_pool": "avg", "pos_embed": "sincos2d"}  # as in the `shapes` recipe
 DEEP = {"depth": 12, "embed_dim": 48}
 SEEDS, CLOSE_SEEDS = range(3), range(5)  # five where three did not tell the variants apart
 
@@ -92,8 +93,8 @@ VARIANTS: dict[str, Variant] = {
     "base": ("the whole", {}, "", {}, CLOSE_SEEDS),
     "no-positions": ("without positions", {"pos_embed": "none"}, "", {}, SEEDS),
     "no-attention": (
-        "without attention (mean pooling, MLP twice as wide)",
-        {"class_token": False, "global_pool": "avg", "mlp_ratio": 4.0},
+        "without attention (MLP twice as wide)",
+        {"mlp_ratio": 4.0},
         "attention",
         {},
         SEEDS,
@@ -101,16 +102,16 @@ VARIANTS: dict[str, Variant] = {
     "no-mlp": ("without MLP (twice as deep)", {"depth": 6}, "mlp", {}, SEEDS),
     "no-residual": ("without residuals", {}, "residual", {}, SEEDS),
     "no-norm": ("without norms", {}, "norm", {}, SEEDS),
-    "avg-pool": ("mean pooling", {"class_token": False, "global_pool": "avg"}, "", {}, CLOSE_SEEDS),
+    "class-token": ("class token", {"class_token": True, "global_pool": "token"}, "", {}, CLOSE_SEEDS),
+    "learned": ("learned positions", {"pos_embed": "learned"}, "", {}, CLOSE_SEEDS),
     "sincos1d": ("1-D sine-cosine positions", {"pos_embed": "sincos1d"}, "", {}, CLOSE_SEEDS),
-    "sincos2d": ("2-D sine-cosine positions", {"pos_embed": "sincos2d"}, "", {}, CLOSE_SEEDS),
     "heads-1": ("1 head", {"num_heads": 1}, "", {}, CLOSE_SEEDS),
     "heads-6": ("6 heads", {"num_heads": 6}, "", {}, CLOSE_SEEDS),
     "patch-8": ("patches of 8", {"patch_size": 8}, "", {}, SEEDS),
-    "patch-2": ("patches of 2", {"patch_size": 2}, "", {}, SEEDS),
     "depth-1": ("1 block, width 165", {"depth": 1, "embed_dim": 165}, "", {}, SEEDS),
     "depth-6": ("6 blocks, width 69", {"depth": 6, "embed_dim": 69}, "", {}, SEEDS),
     "depth-12": ("12 blocks, width 48", DEEP, "", {}, SEEDS),
+    "patch-2": ("patches of 2", {"patch_size": 2}, "", {}, SEEDS),
 }
 for _lr in (1e-3, 4e-3):
     for _change_name in ("", "post-norm"):
