@@ -24,13 +24,14 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     terms = config.extra["glossary"]
-    # A page can say one thing when the repository has an address, and another when it has none yet.
-    parts = re.compile(r"<!--if-repository-->(.*?)<!--else-->(.*?)<!--end-->", re.S)
+    # A page can say one thing when the repository has an address or a lesson is there, and another when not.
+    known = {"repository"} if config.repo_url else set()
+    known |= {f"lesson {Path(file.src_uri).stem}" for file in files if file.src_uri.startswith("lessons/")}
+    parts = re.compile(r"<!--if-([\w ]+)-->(.*?)<!--else-->(.*?)<!--end-->", re.DOTALL)
+    markdown = parts.sub(lambda part: part[2 if part[1] in known else 3], markdown)
     if repository := config.repo_url:
-        markdown = parts.sub(r"\1", markdown).replace("https://github.com/OWNER/NAME", repository.rstrip("/"))
+        markdown = markdown.replace("https://github.com/OWNER/NAME", repository.rstrip("/"))
         markdown = markdown.replace("SLUG", repository.rstrip("/").removeprefix("https://github.com/"))
-    else:
-        markdown = parts.sub(r"\2", markdown)
     if page.file.src_uri == "index.md":
         return markdown.replace("<!--picture-->", picture.svg())
     if page.file.src_uri == "glossary.md":
