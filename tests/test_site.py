@@ -217,7 +217,17 @@ def test_the_picture_lights_the_part_at_hand(page):
         lit = [link["aria-label"][0] for link in svg.select(".on")]
         assert sorted(lit) == (list("1234567") if number == 0 else [str(number)])
         assert len(svg.select("[aria-current=page]")) == (number > 0)
-    assert len(str(parse(page).select_one(".walk") or "").encode()) < 4000
+    html = re.findall(r'<nav class="walk".*?</nav>', (SITE / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert sum(len(text.encode()) for text in html) < 4000
+
+
+@pytest.mark.parametrize("page", ["glossary/index.html", *LESSONS])
+def test_the_card_of_letters(page):
+    (card,) = parse(page).select("article .card")
+    letters = [term.contents[0].strip() for term in card.select("dt")]
+    assert letters == ["B", "C", "H, W", "P", "N", "T", "D", "h", "d", "L", "K"]
+    assert "N+1, D197 × 768" in card.get_text()
+    assert bool(card.find_parent("details")) == (page in LESSONS)
 
 
 # ---- the checks can fail --------------------------------------------------------------------------

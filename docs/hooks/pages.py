@@ -9,6 +9,7 @@ import yaml
 from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
+import card
 import picture
 
 log = logging.getLogger("mkdocs.hooks.pages")
@@ -16,6 +17,7 @@ log = logging.getLogger("mkdocs.hooks.pages")
 
 def on_files(files, config):
     files.append(File.generated(config, "assets/chelsea.jpg", content=picture.photograph()))
+    config.extra["card"]["html"] = card.card(config.extra["card"])
     config.extra["glossary"] = yaml.safe_load(
         (Path(config.docs_dir) / "glossary.yml").read_text(encoding="utf-8")
     )
@@ -37,7 +39,7 @@ def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri == "glossary.md":
         return (
             markdown
-            + "\n\n"
+            + f"\n\n### {config.extra['card']['title']} {{ #letters }}\n\n{config.extra['card']['html']}\n\n"
             + "\n\n".join(entry(term) for term in sorted(terms, key=lambda t: t["term"].lower()))
         )
     if page.file.src_uri.startswith("api/"):
