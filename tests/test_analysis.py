@@ -191,7 +191,7 @@ def test_the_class_token_does_not_count_in_the_distance():
 
 
 def test_distance_is_one_number_for_each_image_and_head():
-    maps = torch.stack(softmax_maps(3, 2, 4, 7))  # (L, B, h, N, N)
+    maps = torch.stack(softmax_maps(3, 2, 4, 7))  # (L, B, h, T, T)
     distance = attention_distance(maps, GRID)
     assert distance.shape == (3, 2, 4)
     torch.testing.assert_close(distance[2, 1, 3], attention_distance(maps[2, 1, 3], GRID))
@@ -287,9 +287,9 @@ def test_discard_drops_the_smallest_patches_and_never_the_class_token():
     [
         ([torch.eye(3)[None, None]], {"fusion": "sum"}, r"one of \('mean', 'max', 'min'\), got 'sum'"),
         ([torch.eye(3)[None, None]], {"discard": 1.0}, r"\[0, 1\), got 1.0"),
-        ([torch.eye(3)[None]], {}, r"\(B, h, N, N\), got \[\(1, 3, 3\)\]"),
-        ([torch.ones(1, 1, 2, 3)], {}, r"\(B, h, N, N\), got \[\(1, 1, 2, 3\)\]"),
-        ([], {}, r"\(B, h, N, N\), got \[\]"),
+        ([torch.eye(3)[None]], {}, r"\(B, h, T, T\), got \[\(1, 3, 3\)\]"),
+        ([torch.ones(1, 1, 2, 3)], {}, r"\(B, h, T, T\), got \[\(1, 1, 2, 3\)\]"),
+        ([], {}, r"\(B, h, T, T\), got \[\]"),
     ],
 )
 def test_rollout_says_what_it_expected(maps, options, message):

@@ -206,6 +206,30 @@ def test_lesson(page, record_property):
     assert not soup.select("details.predict > summary:empty")
 
 
+@pytest.mark.parametrize("page", LESSONS)
+def test_the_picture_lights_the_part_at_hand(page):
+    number, drawn = int(page.split("/")[1][:2]), parse(page).select(".walk svg")
+    assert len(drawn) == (2 if number <= 7 else 0), "one for wide columns, one for phones"
+    for svg in drawn:
+        there = [link for link in svg.select("a[href]") if link["aria-label"] and link.get_text(strip=True)]
+        lessons = {int(path.split("/")[1][:2]) for path in LESSONS}
+        assert len(there) == len(lessons & set(range(1, 8)))
+        lit = [link["aria-label"][0] for link in svg.select(".on")]
+        assert sorted(lit) == (list("1234567") if number == 0 else [str(number)])
+        assert len(svg.select("[aria-current=page]")) == (number > 0)
+    html = re.findall(r'<nav class="walk".*?</nav>', (SITE / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert sum(len(text.encode()) for text in html) < 4000
+
+
+@pytest.mark.parametrize("page", ["glossary/index.html", *LESSONS])
+def test_the_card_of_letters(page):
+    (card,) = parse(page).select("article .card")
+    letters = [term.contents[0].strip() for term in card.select("dt")]
+    assert letters == ["B", "C", "H, W", "P", "N", "T", "D", "h", "d", "L", "K"]
+    assert "N+1, D197 × 768" in card.get_text()
+    assert bool(card.find_parent("details")) == (page in LESSONS)
+
+
 # ---- the checks can fail --------------------------------------------------------------------------
 
 

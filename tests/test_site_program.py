@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course import pairs
+from course import lessons, pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 # What people call folders. (A colon cannot be: venv itself refuses it.)
@@ -104,6 +104,16 @@ def test_what_is_there_is_not_made_again_until_something_changes(tmp_path):
     assert second != first
     notebook(folder / "notebooks" / "one.ipynb", ["import time; print(-time.time())"])
     assert ran() not in (first, second)
+
+
+def test_lesson_0_waits_until_there_is_a_page_to_read(tmp_path, monkeypatch):
+    folder = project(tmp_path, **{"00_a": HELLO, "01_b": HELLO, "02_c": HELLO})
+    monkeypatch.setattr(lessons, "NOTEBOOKS", folder / "notebooks")
+    monkeypatch.setattr(lessons, "EXECUTED", folder / "build" / "lessons")
+    todo = lambda: [path.stem for path in lessons.executions().todo]
+    assert todo() == ["01_b", "00_a", "02_c"]
+    (folder / "notebooks" / "00_a.ipynb").unlink()
+    assert todo() == ["01_b", "02_c"]
 
 
 def test_an_edit_during_the_run_is_not_taken_for_executed(tmp_path):

@@ -3,7 +3,7 @@
 Nothing stays behind on a model. Nothing is averaged over images: the mean and the spread are the caller's to
 take. Call `eval()` first on a model that uses dropout or stochastic depth.
 
-Legend: B batch, C channels, P patch side, N tokens, D width, h heads, L depth, K classes, (gh, gw) the grid
+Legend: B batch, C channels, P patch side, T tokens, D width, h heads, L depth, K classes, (gh, gw) the grid
 of patches, `...` any leading dimensions.
 """
 
@@ -62,7 +62,7 @@ def position_similarity(
 ) -> PositionSimilarity:
     """Compare every position with every other (figure 7 centre, section 4.5).
 
-    The table is `(N, D)` or, as the model keeps it, `(1, N, D)`; `num_prefix_tokens` is 1 where its first row
+    The table is `(T, D)` or, as the model keeps it, `(1, T, D)`; `num_prefix_tokens` is 1 where its first row
     is the class token's, else 0.
 
     Raises:
@@ -89,14 +89,14 @@ def attention_distance(
 ) -> Tensor:
     """Mean attention distance: how far away the patches lie that a patch looks at (section 4.5, D.7).
 
-    Weights `(..., N, N)`, rows the queries, give `(...)`: the distance between the centres of query and key,
+    Weights `(..., T, T)`, rows the queries, give `(...)`: the distance between the centres of query and key,
     weighted by attention, averaged over the queries; in patches, or in pixels if `patch_size` is P. A class
     token has no place: it is left out as query and as key, and what each patch gives to the patches is scaled
     to sum to 1. A query that gives them nothing at all has no distance and does not count. Uniform attention
     is far already: a large distance alone does not show that a head learnt to look far.
 
     Raises:
-        ValueError: if N is not `num_prefix_tokens` + the patches of the grid.
+        ValueError: if T is not `num_prefix_tokens` + the patches of the grid.
     """
     _check_tokens(attention.shape[-1], grid_size, num_prefix_tokens)
     places = torch.cartesian_prod(*map(torch.arange, grid_size)).to(attention)  # (gh·gw, 2)
@@ -106,9 +106,9 @@ def attention_distance(
 
 
 def attention_entropy(attention: Tensor) -> Tensor:
-    """Entropy of each row of weights in nats, `(..., N) -> (...)`.
+    """Entropy of each row of weights in nats, `(..., T) -> (...)`.
 
-    0 where a query looks at one token only, log N where it looks at all N alike.
+    0 where a query looks at one token only, log T where it looks at all T alike.
     """
     return torch.special.entr(attention).sum(-1)
 
@@ -122,27 +122,27 @@ def rollout(
     rows are scaled to sum to 1. It knows neither values nor MLPs nor the class that it is asked about.
 
     Args:
-        maps: the attention of every block, first block first, each `(B, h, N, N)`.
+        maps: the attention of every block, first block first, each `(B, h, T, T)`.
         fusion: how heads become one: "mean", which is the paper's, "max" or "min".
         discard: the part of a row's weights on patches, in [0, 1), that is set to zero, smallest first. The
             class token's is never: it is no place in the picture, but what earlier blocks gathered from all.
         num_prefix_tokens: 1 where the first token is the class token, else 0; used by `discard` only.
 
     Returns:
-        `(B, N, N)`: row i says how much of each token of the input is in token i of the output.
+        `(B, T, T)`: row i says how much of each token of the input is in token i of the output.
 
     Raises:
-        ValueError: if there are no maps, a map is not `(B, h, N, N)`, or an argument is out of range.
+        ValueError: if there are no maps, a map is not `(B, h, T, T)`, or an argument is out of range.
     """
     if fusion not in _FUSIONS:
         raise ValueError(f"fusion must be one of {tuple(_FUSIONS)}, got {fusion!r}")
     if not 0.0 <= discard < 1.0:
         raise ValueError(f"discard must lie in [0, 1), got {discard}")
     if not len(maps) or any(a.ndim != 4 or a.shape[-1] != a.shape[-2] for a in maps):
-        raise ValueError(f"expected maps of shape (B, h, N, N), got {[tuple(a.shape) for a in maps]}")
+        raise ValueError(f"expected maps of shape (B, h, T, T), got {[tuple(a.shape) for a in maps]}")
     result = identity = torch.eye(maps[0].shape[-1]).to(maps[0])
     for attention in maps:
-        fused = _FUSIONS[fusion](attention, 1)  # (B, N, N)
+        fused = _FUSIONS[fusion](attention, 1)  # (B, T, T)
         patches = fused[..., num_prefix_tokens:]
         faint = patches.topk(round(discard * patches.shape[-1]), largest=False).indices
         fused = fused.scatter(-1, faint + num_prefix_tokens, 0.0)
@@ -157,7 +157,7 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
 
     Each weight is multiplied by the gradient of the class's logit with respect to it, negative products are
     dropped, heads are averaged: Ā = E_h[(∇A ⊙ A)⁺]. Then R ← R + Ā R through the blocks, from R = identity.
-    Images `(B, C, H, W)` and the class to explain in each, `(B,)`, give `(B, N, N)`, nothing below 0. Rows do
+    Images `(B, C, H, W)` and the class to explain in each, `(B,)`, give `(B, T, T)`, nothing below 0. Rows do
     not sum to 1, so compare within an image only. Parameters and their `.grad` are left as they were.
 
     Raises:
@@ -186,13 +186,13 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
 def patch_map(
     matrix: Tensor, grid_size: tuple[int, int], num_prefix_tokens: int = 1, global_pool: str | None = None
 ) -> Tensor:
-    """What the head reads of each patch, as a picture: `(..., N, N) -> (..., gh, gw)`.
+    """What the head reads of each patch, as a picture: `(..., T, T) -> (..., gh, gw)`.
 
     Where it reads the class token, that token's row without the columns of prefix tokens; where it reads
     "avg", the mean of the patches' rows. None: "token" if there are prefix tokens, else "avg".
 
     Raises:
-        ValueError: if N is not `num_prefix_tokens` + the patches of the grid.
+        ValueError: if T is not `num_prefix_tokens` + the patches of the grid.
     """
     _check_tokens(matrix.shape[-1], grid_size, num_prefix_tokens)
     pool = global_pool or ("token" if num_prefix_tokens else "avg")

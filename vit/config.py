@@ -3,7 +3,7 @@
 Letters used in every file of this package:
 
     B batch   C image channels   H, W image height and width   P patch side
-    N tokens (patches, and before them the class token and registers, if any)  D width of a token
+    N = HW/P² patches   T tokens (N + 1 with a class token, more with registers)   D width of a token
     h heads   d = D/h width of a head   L depth   K classes
 """
 

@@ -1,6 +1,6 @@
 """What a size costs, from the configuration alone: arithmetic, memory, and traffic between processes.
 
-Legend: N tokens, D width, M hidden width of the MLP, h heads, L depth. Sizes are in bytes, times in seconds.
+Legend: T tokens, D width, M hidden width of the MLP, h heads, L depth. Sizes are in bytes, times in seconds.
 """
 
 from vit.config import ViTConfig
@@ -57,7 +57,7 @@ def activation_bytes(config: ViTConfig, batch: int = 1, *, fused: bool = True, b
     """Bytes that autograd keeps of `batch` images, from the forward pass until the backward pass.
 
     Under autocast (`bf16`) what enters a matrix product or GELU takes two bytes, what enters a norm four.
-    Explicit attention keeps its N×N weights, fused attention one number for each row of them. Dropout and
+    Explicit attention keeps its T×T weights, fused attention one number for each row of them. Dropout and
     stochastic depth, which keep their masks, are not counted, and neither is the loss.
     """
     n, d, heads = config.num_tokens, config.embed_dim, config.num_heads

@@ -1,6 +1,6 @@
-"""The encoder block: `(B, N, D) -> (B, N, D)` (paper, equations 2 and 3, figure 1 right).
+"""The encoder block: `(B, T, D) -> (B, T, D)` (paper, equations 2 and 3, figure 1 right).
 
-Legend: B batch, N tokens, D width.
+Legend: B batch, T tokens, D width.
 """
 
 import torch
@@ -10,7 +10,7 @@ from vit.attention import Attention
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between, applied to each token alone. `(B, N, D) -> (B, N, D)`."""
+    """Two linear layers with a GELU between, applied to each token alone. `(B, T, D) -> (B, T, D)`."""
 
     def __init__(self, dim: int, hidden_dim: int, drop: float = 0.0, gelu: str = "none"):
         super().__init__()
@@ -20,8 +20,8 @@ class Mlp(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, N, D) -> (B, N, D)`."""
-        x = self.drop(self.act(self.fc1(x)))  # (B, N, hidden)
+        """`(B, T, D) -> (B, T, D)`."""
+        x = self.drop(self.act(self.fc1(x)))  # (B, T, hidden)
         return self.drop(self.fc2(x))
 
 
@@ -53,12 +53,12 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((dim,), init_values))
 
     def forward(self, branch: Tensor) -> Tensor:
-        """`(B, N, D) -> (B, N, D)`."""
+        """`(B, T, D) -> (B, T, D)`."""
         return branch * self.gamma
 
 
 class Block(nn.Module):
-    """A pre-norm encoder block: norm, attention, add; norm, MLP, add. `(B, N, D) -> (B, N, D)`."""
+    """A pre-norm encoder block: norm, attention, add; norm, MLP, add. `(B, T, D) -> (B, T, D)`."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)  # no state of its own, so both branches share it
 
     def forward(self, x: Tensor, need_weights: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Equations 2 and 3. With `need_weights`, also the attention weights `(B, h, N, N)`."""
+        """Equations 2 and 3. With `need_weights`, also the attention weights `(B, h, T, T)`."""
         branch = self.attn(self.norm1(x), need_weights)
         if need_weights:
             branch, weights = branch

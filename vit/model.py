@@ -1,6 +1,6 @@
 """The Vision Transformer: `(B, C, H, W) -> (B, K)` (Dosovitskiy et al., 2021, section 3.1, figure 1).
 
-Legend: B batch, C channels, H, W image size, N tokens, D width, h heads, K classes.
+Legend: B batch, C channels, H, W image size, T tokens, D width, h heads, K classes.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,7 @@ from vit.positions import interpolate_positions, sincos_1d, sincos_2d
 
 
 def _fixed_positions(config: ViTConfig) -> Tensor:
-    """The sine-cosine table of `config`, `(1, N, D)`. Prefix tokens have no place, so their rows are zero."""
+    """The sine-cosine table of `config`, `(1, T, D)`. Prefix tokens have no place, so their rows are zero."""
     gh, gw = (side // config.patch_size for side in config.pos_size or config.img_size)
     n, D = config.num_prefix_tokens, config.embed_dim
     table = sincos_1d(gh * gw, D) if config.pos_embed == "sincos1d" else sincos_2d((gh, gw), D)
@@ -91,17 +91,17 @@ class VisionTransformer(nn.Module):
         init_weights(self)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Equation 1: patches, class token and registers, positions. `(B, C, H, W) -> (B, N, D)`."""
+        """Equation 1: patches, class token and registers, positions. `(B, C, H, W) -> (B, T, D)`."""
         x = self.patch_embed(images)
         prefix = [t.expand(x.shape[0], -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
         if prefix:
-            x = torch.cat([*prefix, x], dim=1)  # (B, N, D)
+            x = torch.cat([*prefix, x], dim=1)  # (B, T, D)
         if self.pos_embed is not None:
             x = x + self.pos_embed
         return self.pos_drop(x)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Equations 1 to 3 and the final norm: every token's feature. `(B, C, H, W) -> (B, N, D)`.
+        """Equations 1 to 3 and the final norm: every token's feature. `(B, C, H, W) -> (B, T, D)`.
 
         With `fc_norm` that norm is left to `forward_head`.
         """
@@ -111,7 +111,7 @@ class VisionTransformer(nn.Module):
         return self.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Read one vector off the tokens, classify it: `(B, N, D) -> (B, K)`, or `(B, D)` before the head."""
+        """Read one vector off the tokens, classify it: `(B, T, D) -> (B, K)`, or `(B, D)` before the head."""
         x = x[:, 0] if self.config.global_pool == "token" else x[:, self.config.num_prefix_tokens :].mean(1)
         x = self.pre_logits(self.fc_norm(x))  # (B, D)
         return x if pre_logits else self.head(x)
@@ -134,7 +134,7 @@ class VisionTransformer(nn.Module):
 
         `indices`: how many of the last blocks, or their numbers; None: all. `return_prefix_tokens`: pairs,
         their second `(B, n, D)`. `norm`: each through the final norm. `stop_early`: run no later block.
-        `output_fmt` "NLC": `(B, N - n, D)`. `intermediates_only`: no `forward_features` before the list.
+        `output_fmt` "NLC": `(B, T - n, D)`. `intermediates_only`: no `forward_features` before the list.
 
         Raises:
             ValueError: if there is no such block or format.
@@ -157,7 +157,7 @@ class VisionTransformer(nn.Module):
         return found if intermediates_only else (self.norm(x), found)
 
     def attention_maps(self, images: Tensor) -> list[Tensor]:
-        """Attention weights of every block, each `(B, h, N, N)` with rows that sum to 1, before dropout.
+        """Attention weights of every block, each `(B, h, T, T)` with rows that sum to 1, before dropout.
 
         Nothing is kept on the modules. Gradients flow unless the caller turns them off; call `eval()` first
         if the model uses dropout or stochastic depth.

@@ -1,6 +1,6 @@
-"""Where a patch is: fixed tables of positions and the resizing of tables, both `(N, D)`-shaped.
+"""Where a patch is: fixed tables of positions and the resizing of tables, both `(T, D)`-shaped.
 
-Legend: N tokens, D width, (gh, gw) the grid of patches.
+Legend: T tokens, D width, (gh, gw) the grid of patches.
 """
 
 import torch
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def _sincos(positions: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of `positions` `(N,)` at dim/2 frequencies -> `(N, dim)`, sines first."""
+    """Sines and cosines of `positions` `(T,)` at dim/2 frequencies -> `(T, dim)`, sines first."""
     # Frequencies fall geometrically from 1 to about 1/10000 (Vaswani et al., 2017, section 3.5).
     frequencies = 10000.0 ** -(torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
-    angles = positions.double()[:, None] * frequencies  # (N, dim/2)
+    angles = positions.double()[:, None] * frequencies  # (T, dim/2)
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 

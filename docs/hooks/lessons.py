@@ -22,6 +22,7 @@ from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
 import reading
+import walk
 
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
 
@@ -70,7 +71,9 @@ def on_page_markdown(markdown, page, config, files):
         return markdown
     name = Path(page.file.src_uri).stem
     check(name, notebook)
-    page.meta["lesson"] = measure(notebook) | {"file": name}
+    names = {other["metadata"]["lesson"]["number"]: Path(uri).stem for uri, other in LESSONS.items()}
+    here = walk.picture(notebook["metadata"]["lesson"]["number"], names, config.extra["walk"])
+    page.meta["lesson"] = measure(notebook) | {"file": name, "walk": here}
 
     def add_figure(match):
         cell = notebook["cells"][int(match[1])]

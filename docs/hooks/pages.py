@@ -9,6 +9,7 @@ import yaml
 from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
+import card
 import picture
 
 log = logging.getLogger("mkdocs.hooks.pages")
@@ -16,6 +17,7 @@ log = logging.getLogger("mkdocs.hooks.pages")
 
 def on_files(files, config):
     files.append(File.generated(config, "assets/chelsea.jpg", content=picture.photograph()))
+    config.extra["card"]["html"] = card.card(config.extra["card"])
     config.extra["glossary"] = yaml.safe_load(
         (Path(config.docs_dir) / "glossary.yml").read_text(encoding="utf-8")
     )
@@ -24,19 +26,20 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     terms = config.extra["glossary"]
-    # A page can say one thing when the repository has an address, and another when it has none yet.
-    parts = re.compile(r"<!--if-repository-->(.*?)<!--else-->(.*?)<!--end-->", re.S)
+    # A page can say one thing when the repository has an address or a lesson is there, and another when not.
+    known = {"repository"} if config.repo_url else set()
+    known |= {f"lesson {Path(file.src_uri).stem}" for file in files if file.src_uri.startswith("lessons/")}
+    parts = re.compile(r"<!--if-([\w ]+)-->(.*?)<!--else-->(.*?)<!--end-->", re.DOTALL)
+    markdown = parts.sub(lambda part: part[2 if part[1] in known else 3], markdown)
     if repository := config.repo_url:
-        markdown = parts.sub(r"\1", markdown).replace("https://github.com/OWNER/NAME", repository.rstrip("/"))
+        markdown = markdown.replace("https://github.com/OWNER/NAME", repository.rstrip("/"))
         markdown = markdown.replace("SLUG", repository.rstrip("/").removeprefix("https://github.com/"))
-    else:
-        markdown = parts.sub(r"\2", markdown)
     if page.file.src_uri == "index.md":
         return markdown.replace("<!--picture-->", picture.svg())
     if page.file.src_uri == "glossary.md":
         return (
             markdown
-            + "\n\n"
+            + f"\n\n### {config.extra['card']['title']} {{ #letters }}\n\n{config.extra['card']['html']}\n\n"
             + "\n\n".join(entry(term) for term in sorted(terms, key=lambda t: t["term"].lower()))
         )
     if page.file.src_uri.startswith("api/"):

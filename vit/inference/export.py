@@ -1,6 +1,6 @@
 """Out of PyTorch: a model as ONNX, with its logits and every block's attention as outputs.
 
-Legend: B batch, S image side, N tokens, h heads, K classes.
+Legend: B batch, S image side, T tokens, h heads, K classes.
 """
 
 import json
@@ -17,7 +17,7 @@ LARGEST = 2**31 - 2**26  # bytes of weights in one file: a protobuf message ends
 
 
 class _WithAttention(nn.Module):
-    """Pixels in [0, 1] `(B, 3, S, S)` -> logits `(B, K)` and the weights `(B, h, N, N)` of each block."""
+    """Pixels in [0, 1] `(B, 3, S, S)` -> logits `(B, K)` and the weights `(B, h, T, T)` of each block."""
 
     def __init__(self, classifier: Classifier):
         super().__init__()
@@ -38,7 +38,7 @@ def export_onnx(classifier: Classifier, path: str | Path) -> Path:
     """Write `classifier` as an ONNX file for any batch size, and check that ONNX accepts it.
 
     The input `images` is `(B, 3, S, S)` in [0, 1]; normalisation is part of the file. Outputs are `logits`
-    `(B, K)` and `attention_0`, `attention_1`, ..., each `(B, h, N, N)`. The classes are in the metadata.
+    `(B, K)` and `attention_0`, `attention_1`, ..., each `(B, h, T, T)`. The classes are in the metadata.
     Weights of more than 2 GB do not fit into such a file: they go to one beside it, with `.data` appended.
 
     Raises:

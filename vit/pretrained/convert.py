@@ -3,7 +3,7 @@
 A Vision Transformer is the same function everywhere; libraries differ in what they call its tensors (`keys`),
 how they lay them out and how they resize positions, which is here.
 
-Legend: P patch side, C channels, D width, h heads, d = D/h, L depth, N tokens, K classes, S image side.
+Legend: P patch side, C channels, D width, h heads, d = D/h, L depth, T tokens, K classes, S image side.
 """
 
 import math
@@ -83,7 +83,7 @@ def _convert(state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor
 def _positions(
     table: Tensor, source: str, prefix: int, trained: tuple[int, int], grid: tuple[int, int]
 ) -> Tensor:
-    """Positions on the grid `trained`, as our model has them on `grid`: `(1, N, D) -> (1, N', D)`."""
+    """Positions on the grid `trained`, as our model has them on `grid`: `(1, T, D) -> (1, T', D)`."""
     got = table.shape[1] - math.prod(trained)
     if got == 0 or got == 1 < prefix:  # none for prefix tokens or registers, which is the same as zeros
         zeros = torch.zeros_like(table[:, :1]).expand(-1, prefix - got, -1)

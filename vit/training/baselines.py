@@ -1,6 +1,6 @@
 """What methods without a network make of a set of pictures. A model that is no better is not worth it.
 
-Legend: M test images, T training images, S image side, K classes.
+Legend: M test images, S image side, K classes.
 """
 
 import torch

@@ -4,7 +4,7 @@ A step is a function of the state before it and of `(seed, step)`: order, augmen
 stochastic depth draw from random numbers that start anew at each step. So a run that is saved and continued
 gives the weights of one that never stopped, without saving any random state.
 
-Legend: B batch, S image side, K classes, D width, N tokens.
+Legend: B batch, S image side, K classes, D width, T tokens.
 """
 
 import copy
