@@ -414,7 +414,7 @@ plt.show()
 # > **Common mistake.** `softmax(dim=-2)`, or `dim=2` left over from a time when there was no head axis. Shapes fit,
 # > no error appears, and the result is no longer a mean.
 
-# %% predict="Which of the two has row sums of 1?" alt="Two four by four matrices of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half." jupyter={"source_hidden": true}
+# %% alt="Two four by four matrices of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half." jupyter={"source_hidden": true} predict="Which of the two has row sums of 1?"
 wrong_weights = (scores / math.sqrt(2)).softmax(dim=-2)  # (N, N), and it should be dim=-1
 assert_close(wrong_weights.sum(dim=0), torch.ones(4))
 assert (wrong_weights.sum(dim=1) - 1).abs().max() > 0.5
@@ -495,7 +495,7 @@ careless = numbers.reshape(3, 4, 2)  # right shape, wrong content
 assert heads.shape == careless.shape
 assert heads.data_ptr() == numbers.data_ptr()
 
-# %% predict="Which numbers does the careless way give to head 0?" alt="Above: a four by six matrix with the numbers 0 to 23, columns coloured in three pairs, and the three heads, four by two each, every one of a single colour. Below: the same matrix and the three pieces that reshaping alone gives: each piece mixes all three colours." jupyter={"source_hidden": true}
+# %% alt="Above: a four by six matrix with the numbers 0 to 23, columns coloured in three pairs, and the three heads, four by two each, every one of a single colour. Below: the same matrix and the three pieces that reshaping alone gives: each piece mixes all three colours." jupyter={"source_hidden": true} predict="Which numbers does the careless way give to head 0?"
 by_column = ListedColormap([CYCLE[(n % 6) // 2] for n in range(24)])
 figure, axes = plt.subplots(2, 4, figsize=(WIDTH * 0.95, 3.6), width_ratios=[6, 2, 2, 2])
 for row, pieces, name in zip(axes, (heads, careless), ("reshape, transpose", "reshape alone"), strict=True):
@@ -657,7 +657,7 @@ query = 74 + 1
 w = maps[0][0]  # (h, N + 1, N + 1)
 top = w[:, [0, query], 1:].max().item()
 
-# %% predict="What will the maps of an untrained model show?" alt="Two rows of six greyscale cats under a colour overlay, one column per head. Above the class token's weights, below those of the framed patch 74 on the pupil. All twelve overlays have nearly the same even colour." jupyter={"source_hidden": true}
+# %% alt="Two rows of six greyscale cats under a colour overlay, one column per head. Above the class token's weights, below those of the framed patch 74 on the pupil. All twelve overlays have nearly the same even colour." jupyter={"source_hidden": true} predict="What will the maps of an untrained model show?"
 figure, axes = plt.subplots(2, h, figsize=(WIDTH, 2.25))
 for head in range(h):
     draw_attention(axes[0, head], photo, w[head, 0, 1:].reshape(14, 14), limit=top, title=f"head {head}")
@@ -781,7 +781,7 @@ print(f"the sharpest of {entropies.numel()}: head {head} of block {block + 1}")
 asked = 3 * 8 + 2  # row 3, column 2
 chosen = torch.stack([m[block, :, head, asked + 1, 1:] for m in of_both])  # (2, 2, N)
 
-# %% predict="Will the trained head look at the other eye?" alt="Four small greyscale pictures of 8 by 8 patches on one colour scale. The trained head on the cat: bright in the row of patches just above the framed eye, dark elsewhere. Its random twin: an even dull colour. The trained head on the coffee cup: bright in the row just above the same place. Its twin: even again." jupyter={"source_hidden": true}
+# %% alt="Four small greyscale pictures of 8 by 8 patches on one colour scale. The trained head on the cat: bright in the row of patches just above the framed eye, dark elsewhere. Its random twin: an even dull colour. The trained head on the coffee cup: bright in the row just above the same place. Its twin: even again." jupyter={"source_hidden": true} predict="Will the trained head look at the other eye?"
 figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.0))
 for i, picture in enumerate(pictures):
     for j, name in enumerate(("trained", "random twin")):

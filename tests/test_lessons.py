@@ -20,6 +20,7 @@ FOLDED = [
     "01_patches",
     "02_positions",
     "03_attention",
+    "04_encoder",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
