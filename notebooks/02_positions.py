@@ -555,7 +555,7 @@ assert_close(sincos(torch.arange(N), D), sincos_1d(N, D))
 print("loops = one expression = vit.positions.sincos_1d:", tuple(sincos_1d(N, D).shape))
 
 # %% [markdown]
-# 1. In double precision: an angle near 195 in 32-bit floats is only good to about five decimals. The finished table
+# 1. In double precision: an angle near 195 in 32-bit floats is only good to about five decimals. The result
 #    is rounded to 32 bits.
 
 # %% alt="Left: three sine waves over places 0 to 48, with dots at the whole places; the fastest makes almost eight turns, the second one and a third, the slowest a small part of one. Right: the positions as a heat map, 49 places down, 32 columns across; fast stripes in the leftmost columns of each half fade into constant columns." jupyter={"source_hidden": true}
