@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -27,10 +27,10 @@
 # is missing without them, builds them by hand, and puts them together into the paper's equation 1.
 #
 # After it you can say what `x[:, 0]` picks and why, show on a photograph that a Transformer without positions sees a
-# bag of patches, build learned and sine-cosine tables, read the pictures of position similarity that papers print,
-# and resize a table to another image size without scrambling it.
+# bag of patches, build learned and sine-cosine positions, read the pictures of position similarity that papers print,
+# and resize positions to another image size without scrambling them.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
 import math
@@ -57,21 +57,23 @@ from vit.plotting import (
     draw_tiles,
     use_style,
 )
+from vit.positions import interpolate_positions, sincos_1d, sincos_2d
 
 torch.manual_seed(0)
 use_style()
-photo = photograph("chelsea")
-toy_tokens = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.0]])  # (N, D), from lesson 1
-assert photo.shape == (3, 224, 224)
 
 # %% [markdown]
-# The four toy tokens are those of lesson 1: flat, vertical edge, horizontal edge, corner.
+# The cat and the toy come along. The toy's four tokens are those of lesson 1: flat, vertical edge, horizontal edge,
+# corner.
 #
 # Between the tokens that go in and the tokens that come out sits the encoder. [Lesson 3](03_attention.ipynb) and
 # [lesson 4](04_encoder.ipynb) open it. Here it is a black box with one property that matters: it takes a list of
-# vectors, lets each of them look at all the others, and returns a list of the same length.
+# vectors, lets each of them look at all the others, and returns a list of the same length. Its weights are random and
+# stay so: nothing that we build here depends on training.
 
 # %%
+photo = photograph("chelsea")  # (3, 224, 224)
+toy_tokens = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.0]])  # (N, D)
 P, N = 16, 196
 
 
@@ -82,11 +84,10 @@ def small_vit(**fields):
 
 model = small_vit()
 D = model.config.embed_dim
-print(f"width D = {D}, blocks {len(model.blocks)}, images of {model.config.img_size}, patches of {P}")
+print(f"width D = {D}, {len(model.blocks)} blocks, patches of {P}")
 
 # %% [markdown]
-# 1. The sizes of ViT-Tiny, but four blocks instead of twelve. The weights are random and stay so in this lesson:
-#    nothing here depends on training. `eval()` switches off whatever is random in training.
+# 1. The sizes of ViT-Tiny, but four blocks instead of twelve. `eval()` switches off whatever is random in training.
 
 # %% [markdown] anchor="class-token"
 # ## One vector for the whole picture
@@ -112,39 +113,36 @@ print(toy_sequence)
 assert toy_sequence.shape == (5, 2)
 
 # %% [markdown]
-# Patch 0 is now row 1. Keep that shift by one in mind; it comes back among the mistakes at the end.
+# Patch 0 is now row 1, and the sequence is $N + 1$ long. Keep that shift by one in mind; it comes back among the
+# mistakes at the end.
 #
 # Now four photographs at once. The class token is a single parameter of shape `(1, 1, D)`, and every image of the
 # batch gets the same one.
 
-# %%
+# %% predict="Do the cat and the coffee have the same class token before the encoder? And after?"
 photos = torch.stack([photograph(name) for name in PHOTOGRAPHS])  # (4, 3, 224, 224)
 class_token = nn.Parameter(torch.zeros(1, 1, D))
 with torch.no_grad():
-    patch_tokens = model.patch_embed(photos)  # (4, 196, D)
-    x = torch.cat([class_token.expand(4, -1, -1), patch_tokens], dim=1)  # (4, 197, D)
+    patch_tokens = model.patch_embed(photos)  # (4, N, D)
+    x = torch.cat([class_token.expand(4, -1, -1), patch_tokens], dim=1)  # (4, N + 1, D)
     after = x
-    for block in model.blocks:  # (1)!
-        after = block(after)  # (4, 197, D)
-print("patches", tuple(patch_tokens.shape), " with class token", tuple(x.shape), " after", tuple(after.shape))
-print("cat's class token equals coffee's, before:", torch.equal(x[0, 0], x[2, 0]))
-print("cat's class token equals coffee's, after: ", torch.allclose(after[0, 0], after[2, 0]))
+    for block in model.blocks:  # the black box: four blocks, none changes the shape
+        after = block(after)  # (4, N + 1, D)
+print("patches", tuple(patch_tokens.shape), "with class token", tuple(x.shape))
+print("cat's and coffee's are equal before:", torch.equal(x[0, 0], x[2, 0]))
+print("cat's and coffee's are equal after: ", torch.allclose(after[0, 0], after[2, 0]))
 assert x.shape == after.shape == (4, N + 1, D)
-assert torch.equal(x[0, 0], x[2, 0])
-assert not torch.allclose(after[0, 0], after[2, 0])
 
-# %% [markdown]
-# 1. The black box. Four blocks, one after the other; none of them changes the shape.
-
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Going in, row 0 is the same vector for every image. Coming out, it is not. What it holds about the picture it has
 # taken from the patches, since it brought nothing along.
-#
+
+# %% [markdown]
 # So `x[:, 0]` means: of every image in the batch, token 0. Why in front and not at the end? By convention, taken over
 # from BERT; `x[:, -1]` would do as well. For the encoder itself the place makes no difference, as we shall see.
 
-# %% [markdown] anchor="expand"
-# ## One vector, many images
+# %% [markdown] anchor="expand" tags=["deeper"]
+# ### One vector, many images
 #
 # `expand` pretends that the one vector is four, without copying a number. `repeat` really copies. How can one see
 # that? By the stride, which is how far one must step in memory to reach the next element along an axis.
@@ -153,7 +151,7 @@ assert not torch.allclose(after[0, 0], after[2, 0])
 expanded, repeated = class_token.expand(4, -1, -1), class_token.repeat(4, 1, 1)
 for name, copies in (("expand", expanded), ("repeat", repeated)):
     same = copies.data_ptr() == class_token.data_ptr()
-    print(f"{name}: {tuple(copies.shape)}, strides {copies.stride()}, same memory: {same}")
+    print(name, tuple(copies.shape), "strides", copies.stride(), "same memory", same)
 assert expanded.stride(0) == 0
 assert repeated.stride(0) == D
 
@@ -169,7 +167,8 @@ gradients = []
 for copies in (expanded, repeated):
     weights = torch.arange(4.0).reshape(4, 1, 1)  # image i counts i times
     gradients.append(torch.autograd.grad((copies * weights).sum(), class_token)[0])
-print("gradient by expand:", gradients[0][0, 0, :3].tolist(), " by repeat:", gradients[1][0, 0, :3].tolist())
+for name, gradient in zip(("expand", "repeat"), gradients, strict=True):
+    print(f"gradient by {name}:", gradient[0, 0, :3].tolist())
 assert torch.equal(*gradients)
 
 # %% [markdown] anchor="mean-pooling"
@@ -192,21 +191,19 @@ assert torch.equal(*gradients)
 # %%
 averaging = small_vit(class_token=False, global_pool="avg")
 with torch.no_grad():
-    tokens = averaging.forward_features(photos)  # (4, 196, D)
+    tokens = averaging.forward_features(photos)  # (4, N, D)
     by_hand = tokens.mean(dim=1)  # (4, D)
     assert_close(averaging.forward_head(tokens, pre_logits=True), by_hand)
-print("class token:", averaging.cls_token, " positions:", tuple(averaging.pos_embed.shape))
 print("tokens", tuple(tokens.shape), "-> mean", tuple(by_hand.shape))
 assert tokens.shape == (4, N, D)
-assert by_hand.shape == (4, D)
 
 # %% [markdown] anchor="bag-of-patches"
 # ## A bag of patches
 #
 # Now the first question. Start with the toy, and a pencil. Swap patch 1 and patch 2, the upper right and the lower
-# left quarter of the image. What are the tokens of the new image?
+# left quarter of the image.
 
-# %%
+# %% predict="What are the four tokens of the new image?"
 toy = torch.tensor([[1.0, 1, 0, 2], [1, 1, 0, 2], [2, 2, 0, 1], [0, 0, 1, 2]])
 swap = [0, 2, 1, 3]
 other = unpatchify(patchify(toy[None, None], 2)[:, swap], 2, (4, 4))[0, 0]
@@ -214,36 +211,37 @@ print("image:", toy.int().tolist())
 print("other:", other.int().tolist())
 print("tokens of the image:", toy_tokens.int().tolist())
 print("tokens of the other:", toy_tokens[swap].int().tolist())
-assert not torch.equal(toy, other)
-assert sorted(toy_tokens.tolist()) == sorted(toy_tokens[swap].tolist())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Two different images, and the same four tokens in another order. Whatever treats the list as a set must say the same
 # of both.
-#
+
+# %% [markdown]
 # Does the encoder treat it as a set? Each of its steps either works on every token by itself, in the same way for
 # each, or sums over all tokens. Neither knows who came first. Take that on trust until lesson 3; the photograph can
 # be tested now. Cut it, shuffle the 196 patches, glue them together, and give both pictures to a model without
-# positions.
+# positions. Patch `j` of the new picture is patch `order[j]` of the old one.
 
-# %%
+# %% predict="Four comparisons. Which of them will be True?"
 no_positions = small_vit(pos_embed="none")
-order = torch.randperm(N, generator=torch.Generator().manual_seed(0))  # (1)!
-shuffled = unpatchify(patchify(photo[None], P)[:, order], P, (224, 224))[0]  # (3, 224, 224)
+order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+shuffled = patchify(photo[None], P)[:, order]  # (1, N, P·P·C)
+shuffled = unpatchify(shuffled, P, (224, 224))[0]  # (3, 224, 224)
 with torch.no_grad():
-    whole = no_positions.forward_features(photo[None])[0]  # (197, D)
-    mixed = no_positions.forward_features(shuffled[None])[0]  # (197, D)
-print("class token unchanged:           ", torch.allclose(mixed[0], whole[0], atol=1e-4))
-print("patch outputs unchanged:         ", torch.allclose(mixed[1:], whole[1:], atol=1e-4))
-print("patch outputs, in the new order: ", torch.allclose(mixed[1:], whole[1:][order], atol=1e-4))
-print("mean of the patch outputs:       ", torch.allclose(mixed[1:].mean(0), whole[1:].mean(0), atol=1e-4))
-assert_close(mixed[0], whole[0], rtol=0, atol=1e-4)
-assert_close(mixed[1:], whole[1:][order], rtol=0, atol=1e-4)
+    whole = no_positions.forward_features(photo[None])[0]  # (N + 1, D)
+    mixed = no_positions.forward_features(shuffled[None])[0]  # (N + 1, D)
 
-# %% [markdown]
-# 1. Patch `j` of the new picture is patch `order[j]` of the old one. To undo it, `order.argsort()`.
 
-# %% [markdown]
+def same(a, b):
+    return torch.allclose(a, b, atol=1e-4)
+
+
+print("class token unchanged:          ", same(mixed[0], whole[0]))
+print("patch outputs unchanged:        ", same(mixed[1:], whole[1:]))
+print("patch outputs, in the new order:", same(mixed[1:], whole[1:][order]))
+print("mean of the patch outputs:      ", same(mixed[1:].mean(0), whole[1:].mean(0)))
+
+# %% [markdown] tags=["answer"]
 # Two statements, and they are different. The patch outputs change places exactly as the patches did. The class token
 # does not change at all, and neither does the mean. Write $\Pi$ for the shuffle and $f$ for the encoder:
 #
@@ -252,11 +250,12 @@ assert_close(mixed[1:], whole[1:][order], rtol=0, atol=1e-4)
 # The first is *equivariance*: the output moves along with the input. The second is *invariance*: the output stays.
 # One often reads that a Transformer without positions is permutation invariant. As a map from a list to a list it is
 # equivariant. Invariant is only what one reads off a token that the shuffle leaves alone, or off an average.
-#
+
+# %% [markdown]
 # The figure shows one of the output's channels, a number per patch, as a map. The third column sorts the shuffled
 # picture and its outputs back.
 
-# %% alt="Two rows of three panels. Above: the cat, the cat cut into 196 squares and shuffled beyond recognition, and the cat put back in order. Below: a 14 by 14 map of one output channel for each; the first and the third map are identical, the second is their shuffle."
+# %% alt="Two rows of three panels. Above: the cat, the cat cut into 196 squares and shuffled beyond recognition, and the cat put back in order. Below: a 14 by 14 map of one output channel for each; the first and the third map are identical, the second is their shuffle." jupyter={"source_hidden": true}
 back = order.argsort()
 channel = 0
 figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.6))
@@ -273,22 +272,28 @@ plt.show()
 # %% [markdown]
 # We can hardly make out a cat in the second picture. The model is worse off: it cannot tell the second from the
 # first. The paper's appendix D.4 has the right name for such an input, a “bag of patches”.
+
+# %% [markdown] anchor="twin" tags=["deeper"]
+# ### Is that test worth anything?
 #
 # A test that passes because the model says the same of everything would be worthless. So compare with another
 # photograph, and with models that do have positions. For each we measure how far the class token moves, relative to
 # its length.
 
-# %% alt="Bars on a logarithmic scale for four models. Shuffling the cat moves the class token by less than a millionth without positions, and by about a thousandth to a hundredth with learned, 1-D or 2-D sine-cosine positions. Showing coffee instead of the cat moves it by between a sixth and a third in all four."
+# %%
 kinds = ["none", "learned", "sincos1d", "sincos2d"]
 moved = {"shuffled cat": [], "coffee": []}
+pictures = torch.stack([photo, shuffled, photos[2]])  # (3, 3, 224, 224)
 for kind in kinds:
     candidate = small_vit(pos_embed=kind)
     with torch.no_grad():
-        pictures = torch.stack([photo, shuffled, photos[2]])  # (3, 3, 224, 224)
         cat, mix, coffee = candidate.forward_features(pictures)[:, 0]  # each (D,)
     moved["shuffled cat"].append(((mix - cat).norm() / cat.norm()).item())
     moved["coffee"].append(((coffee - cat).norm() / cat.norm()).item())
+print("without positions, below rounding:", moved["shuffled cat"][0] < 1e-5)
+print("with positions, far above it:     ", min(moved["shuffled cat"][1:]) > 1e-4)
 
+# %% alt="Bars on a logarithmic scale for four models. Shuffling the cat moves the class token by less than a millionth without positions, and by about a thousandth to a hundredth with learned, 1-D or 2-D sine-cosine positions. Showing coffee instead of the cat moves it by between a sixth and a third in all four." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.7))
 for offset, (name, values) in zip((-0.19, 0.19), moved.items(), strict=True):
     ax.bar([i + offset for i in range(4)], values, width=0.36, label=name)
@@ -296,8 +301,6 @@ ax.set(yscale="log", ylim=(1e-8, 10), xticks=range(4), ylabel="how far the class
 ax.set_xticklabels(kinds)
 ax.legend(ncols=2, loc="upper left")
 plt.show()
-print("without positions, below rounding:", moved["shuffled cat"][0] < 1e-5)
-print("with positions, far above it:     ", min(moved["shuffled cat"][1:]) > 1e-4)
 assert moved["shuffled cat"][0] < 1e-5 < 1e-4 < min(moved["shuffled cat"][1:])
 assert min(moved["coffee"]) > 1e-2
 
@@ -305,43 +308,28 @@ assert min(moved["coffee"]) > 1e-2
 # The axis is logarithmic. Without positions a shuffle moves the class token by no more than the rounding of sums
 # taken in another order. With any kind of positions it is noticed, if only a little; another photograph moves the
 # token far more. The figure does not say that one kind is better than another. These models have learned nothing.
-#
-# What does a trained model lose? The paper measured it by fitting a linear classifier on five ImageNet images per
-# class.
-#
-# > **The paper.** ViT-B/16: 0.61382 correct without positions, 0.64206 with learned ones. “[W]hile there is a large
-# > gap between the performances of the model with no positional embedding and models with positional embedding, there
-# > is little to no difference between different ways of encoding positional information.” (appendix D.4 and Table 8)
-#
-# A large gap for the authors; and yet a bag of patches is worth a good deal. It still holds fur and whiskers.
-#
-# One more row of that table is about *relative* positions: 0.64032. There nothing is added to the tokens. Each offset
-# between two patches has a learned vector, the query is multiplied with it, and the product is added to the score of
-# the pair in every attention. The paper's offsets run along the list and not over the grid. It gained nothing there.
-#
-# “Little to no difference” belongs to that model and that data. For the ViT-S of Beyer et al. (2022, Table 1), on
-# ImageNet-1k alone, learned positions are 0.4 to 1.5 points behind 2-D sine-cosine ones, least after the longest
-# training.
 
 # %% [markdown] anchor="adding"
 # ## Adding a place
 #
-# The remedy is plain. Keep a table with one row per place in the sequence, each row as wide as a token, and add it.
+# The remedy is plain. Keep a matrix with one row per place in the sequence, each row as wide as a token, and add it.
 #
 # > **The paper.** “Position embeddings are added to the patch embeddings to retain positional information. We use
 # > standard learnable 1D position embeddings, since we have not observed significant performance gains from using
 # > more advanced 2D-aware position embeddings”. (section 3.1)
 #
-# *1D* means that the table has rows 0 to $N$ and knows nothing of rows and columns of the image. *Learnable* means
+# *1D* means that the matrix has rows 0 to $N$ and knows nothing of rows and columns of the image. *Learnable* means
 # that it starts as noise and is trained like a weight.
 #
-# For the toy we choose a table that a pencil can follow: the first number says left or right, the second upper or
+# For the toy we choose positions that a pencil can follow: the first number says left or right, the second upper or
 # lower, by $\mp\tfrac12$. The class token has no place and gets zeros.
 
-# %% alt="Three small matrices with five rows, class and patches 0 to 3, and two columns: the tokens, the positions, and their sum. For example patch 1, (2, 0) plus (0.5, -0.5), gives (2.5, -0.5)."
-toy_positions = torch.tensor([[0.0, 0.0], [-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])  # (N + 1, D)
+# %%
+corners = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
+toy_positions = torch.cat([torch.zeros(1, 2), corners])  # (N + 1, D)
 toy_z0 = toy_sequence + toy_positions  # (N + 1, D)
 
+# %% alt="Three small matrices with five rows, class and patches 0 to 3, and two columns: the tokens, the positions, and their sum. For example patch 1, (2, 0) plus (0.5, -0.5), gives (2.5, -0.5)." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 0.8, 2.7))
 names = ["class", "0", "1", "2", "3"]
 for ax, matrix, title in zip(
@@ -351,25 +339,70 @@ for ax, matrix, title in zip(
 plt.show()
 
 # %% [markdown]
-# Do the two toy images differ now? Their tokens do. But look at the sums that the next cell prints.
+# Do the two toy images differ now? Their tokens do. But what of the sum of the four?
 
-# %%
+# %% predict="Are the sums of the two images equal? And if the negative parts are cut off first?"
 other_z0 = torch.cat([toy_class, toy_tokens[swap]]) + toy_positions  # (N + 1, D)
 for name, z0 in (("image", toy_z0), ("other", other_z0)):
     four = z0[1:]  # without the class token
     print(f"{name}: {four.tolist()}")
-    print(f"       sum {four.sum(0).tolist()}, sum of the positive parts {four.relu().sum(0).tolist()}")
-assert sorted(toy_z0.tolist()) != sorted(other_z0.tolist())
+    print("       sum", four.sum(0).tolist(), end="")
+    print(", of the positive parts", four.relu().sum(0).tolist())
 assert_close(toy_z0.sum(0), other_z0.sum(0))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The sets are different, and yet their sums are equal, because
 # $\sum(\mathbf{x}_i + \mathbf{p}_i) = \sum\mathbf{x}_i + \sum\mathbf{p}_i$ whichever token meets whichever place.
 # Positions help only a reader who does something to each vector before summing. Cutting off the negative parts is
 # enough, as the other sums show. The encoder does a great deal more.
 
-# %% [markdown] anchor="add-or-append"
-# ## Why add, and not append?
+# %% [markdown] anchor="equation-1"
+# ## Equation 1, whole
+#
+# Everything is at hand now for the input of the Transformer. The paper's equation 1 (section 3.1) says it in one
+# line:
+#
+# $$\mathbf{z}_0 = \left[\mathbf{x}_\text{class};\; \mathbf{x}_p^1\mathbf{E};\; \mathbf{x}_p^2\mathbf{E};\; \cdots;\;
+# \mathbf{x}_p^N\mathbf{E}\right] + \mathbf{E}_{pos}$$
+#
+# $$\mathbf{E} \in \mathbb{R}^{(P^2 \cdot C) \times D}, \qquad \mathbf{E}_{pos} \in \mathbb{R}^{(N+1) \times D}$$
+#
+# Read it from the inside. Lesson 1 made the patches $\mathbf{x}_p^i$ and multiplied them by $\mathbf{E}$. The
+# semicolons stack: the class token first, hence $N + 1$ rows. Then the positions are added to all of them.
+
+
+# %%
+def embed(images, E, bias, x_class, E_pos):
+    x = patchify(images, P) @ E + bias  # (B, N, P·P·C) -> (B, N, D)
+    x = torch.cat([x_class.expand(len(x), 1, -1), x], dim=1)  # (B, N + 1, D)
+    return x + E_pos  # (B, N + 1, D)
+
+
+with torch.no_grad():
+    proj, E_pos = model.patch_embed.proj, model.pos_embed[0]
+    E = proj.weight.flatten(1).T  # (P·P·C, D)
+    z0 = embed(photos, E, proj.bias, model.cls_token, E_pos)
+    assert_close(z0, model.embed(photos), rtol=1e-5, atol=1e-5)
+print("E", tuple(E.shape), " E_pos", tuple(E_pos.shape), " z0", tuple(z0.shape))
+assert z0.shape == (4, N + 1, D)
+
+# %% [markdown]
+# The bias is not in the equation. We add one, and so does the paper's own code, whose convolution has one. This is the
+# method of the finished model:
+
+# %%
+print(inspect.getsource(type(model).embed))
+
+# %% [markdown]
+# `pos_drop` is dropout after the sum, off by default and off in `eval()`. The paper applies it there when it uses
+# dropout at all (appendix B.1). What comes out is $\mathbf{z}_0$, and [lesson 5](05_model.ipynb) will send it through
+# the whole model.
+#
+# > **Common mistake.** Adding the positions before the class token is there. The shapes complain, and the quick repair
+# > does not: it gives every patch the row of its neighbour. It is the first among the [mistakes](#mistakes).
+
+# %% [markdown] anchor="add-or-append" tags=["deeper"]
+# ### Why add, and not append?
 #
 # It looks careless to mix content and place in the same numbers. Would it not be cleaner to append the place as extra
 # numbers? The paper does not discuss it, but there is a simple argument. Append the place, and then bring the long
@@ -386,12 +419,13 @@ assert_close(projected, toy_sequence @ A + toy_positions @ B)
 print("append, then multiply = multiply each, then add:", tuple(projected.shape))
 
 # %% [markdown]
-# A learned table may as well hold $\mathbf{p}\mathbf{B}$ from the start. And without the matrix, the longer vectors
-# would widen everything that follows. Can content and place still be told apart after adding? Nothing guarantees it.
-# In 192 or 768 dimensions there is room for them to use different directions; whether they do, training decides.
+# A learned matrix of positions may as well hold $\mathbf{p}\mathbf{B}$ from the start. And without the matrix
+# $\mathbf{B}$, the longer vectors would widen everything that follows. Can content and place still be told apart after
+# adding? Nothing guarantees it. In 192 or 768 dimensions there is room for them to use different directions; whether
+# they do, training decides.
 #
-# The addition has a small redundancy. The class token and row 0 of the table never appear but as their sum. Move any
-# vector from one to the other, and nothing changes:
+# The addition has a small redundancy. The class token and row 0 of the positions never appear but as their sum. Move
+# any vector from one to the other, and nothing changes:
 
 # %%
 model = small_vit()
@@ -400,26 +434,22 @@ with torch.no_grad():
     gift = torch.randn(D)
     model.cls_token += gift
     model.pos_embed[:, 0] -= gift
-    print("class token", tuple(model.cls_token.shape), " table", tuple(model.pos_embed.shape))
     print("unchanged:", torch.allclose(model.embed(photos), before, atol=1e-5))
     assert_close(model.embed(photos), before, rtol=1e-5, atol=1e-5)
 
 # %% [markdown]
-# So the class token needs no position of its own. The paper gives it one because one table of $N+1$ rows is simpler
+# So the class token needs no position of its own. The paper gives it one because one matrix of $N+1$ rows is simpler
 # to write.
 
-# %% [markdown] anchor="initialisation"
-# ## How it starts
+# %% [markdown] anchor="initialisation" tags=["deeper"]
+# ### How it starts
 #
-# The paper's code starts the class token at zero and the table with normal noise of standard deviation 0.02. Ours
+# The paper's code starts the class token at zero and the positions with normal noise of standard deviation 0.02. Ours
 # does the same, but cuts the noise off at two standard deviations, which makes it a little narrower. How loud is that
 # next to the patches?
 
 # %%
-from vit.positions import sincos_1d, sincos_2d
-
 model = small_vit()
-fixed = sincos_2d((14, 14), D)  # (196, D), the subject of the next sections
 
 
 def rms(t):
@@ -430,7 +460,7 @@ with torch.no_grad():
     loud = {
         "patches of the cat, projected": model.patch_embed(photo[None]),
         "learned positions, at the start": model.pos_embed,
-        "sine-cosine positions": fixed,
+        "sine-cosine positions": sincos_2d((14, 14), D),  # the next sections
         "class token": model.cls_token,
     }
     for name, values in loud.items():
@@ -442,11 +472,11 @@ assert model.pos_embed.abs().max() <= 0.04
 # down, is louder than the patch. (Pixels between 0 and 1 went in here; another normalisation gives another ratio.)
 #
 # Must it be noise? If both matrices of an MLP and the biases between them start at zero, they never receive a gradient.
-# If only the first matrix does, under a random second, its units are pushed apart at once. Would a table of zeros stay
-# a table of equal rows? Think before you run the cell. It takes one backward step from zero, for the cat and for a
-# picture of flat grey.
+# If only the first matrix does, under a random second, its units are pushed apart at once. Would a position matrix of
+# zeros stay a matrix of equal rows? Think before you open the output. The cell takes one backward step from zero, for
+# the cat and for a picture of flat grey.
 
-# %%
+# %% predict="For which picture do the rows of the gradient differ?"
 grey = torch.full_like(photo, 0.5)
 spread = {}
 for name, image in (("cat", photo), ("grey", grey)):
@@ -454,10 +484,11 @@ for name, image in (("cat", photo), ("grey", grey)):
     with torch.no_grad():
         model.pos_embed.zero_()
     F.cross_entropy(model(image[None]), torch.tensor([3])).backward()
-    rows = model.pos_embed.grad[0, 1:]  # (196, D)
-    spread[name] = ((rows - rows.mean(dim=0)).norm(dim=1).max() / rows.mean(dim=0).norm()).item()
-for name, value in spread.items():
-    print(f"{name:4} - the gradients of the 196 rows are", "all alike" if value < 1e-3 else "different")
+    rows = model.pos_embed.grad[0, 1:]  # (N, D)
+    centred = rows - rows.mean(dim=0)
+    spread[name] = (centred.norm(dim=1).max() / rows.mean(dim=0).norm()).item()
+    alike = "all alike" if spread[name] < 1e-3 else "different"
+    print(f"{name:4} - the gradients of the 196 rows are", alike)
 assert spread["grey"] < 1e-3 < 1e-1 < spread["cat"]
 assert torch.equal(model.cls_token.grad[0, 0], model.pos_embed.grad[0, 0])  # (1)!
 
@@ -468,12 +499,10 @@ for both in (True, False):
         nn.init.zeros_(layer.bias)
     F.cross_entropy(mlp(torch.randn(5, 2)), torch.arange(5) % 3).backward()
     grad = mlp[0].weight.grad  # (8, 2), a row for each hidden unit
-    part = (grad - grad[0]).norm(dim=1).max() > 1e-3
-    print(
-        "zeros in both:          " if both else "zeros in the first only:",
-        "units part" if part else "nothing moves",
-    )
-    assert bool(part) != both
+    part = bool((grad - grad[0]).norm(dim=1).max() > 1e-3)
+    start = "zeros in both:         " if both else "zeros in the first only:"
+    print(start, "units part" if part else "nothing moves")
+    assert part != both
     assert bool(grad.any() or mlp[2].weight.grad.any()) != both
 
 # %% [markdown]
@@ -490,15 +519,17 @@ for both in (True, False):
 # %% [markdown] anchor="sincos-1d"
 # ## Places made of waves
 #
-# Must the table be learned? The original Transformer computes it, from sines and cosines. Imagine a clock with many
-# hands. The fastest moves one radian per place. The slowest hardly moves at all. The position of all hands together
-# tells the time, and each hand is written down as its sine and its cosine.
+# Must the positions be learned? The original Transformer computes them, from sines and cosines. Imagine a clock with
+# many hands. The fastest moves one radian per place. The slowest hardly moves at all. The position of all hands
+# together tells the time, and each hand is written down as its sine and its cosine.
 #
 # > **Vaswani et al. (2017).** “[E]ach dimension of the positional encoding corresponds to a sinusoid. The wavelengths
 # > form a geometric progression from $2\pi$ to $10000 \cdot 2\pi$.” (section 3.5)
 #
 # With $D$ numbers per place there are $D/2$ hands, and hand $k$ turns by $\omega_k = 10000^{-k/(D/2)}$ per place.
-# Take $D = 4$: two hands, with $\omega_0 = 1$ and $\omega_1 = 0.01$. Here are four places.
+# Take $D = 4$: two hands, with $\omega_0 = 1$ and $\omega_1 = 0.01$. Here are four places, and then the same for any
+# size in one expression. We write all sines first and then all cosines, where Vaswani et al. interleave them. That is a
+# reordering of columns.
 
 
 # %%
@@ -511,39 +542,34 @@ print("place   sin ω₀n  sin ω₁n  cos ω₀n  cos ω₁n")
 for n in range(4):
     print(f"{n:5}  ", "  ".join(f"{value:7.3f}" for value in clock(n, 4)))
 
-# %% [markdown]
-# We write all sines first and then all cosines, where Vaswani et al. interleave them. That is a reordering of
-# columns. The same table in one expression, for any size:
-
 
 # %%
 def sincos(places, dim):
     omegas = 10000.0 ** -(torch.arange(dim // 2).double() / (dim // 2))  # (1)!
-    angles = places.double()[:, None] * omegas  # (N, dim/2)
-    return torch.cat([angles.sin(), angles.cos()], dim=1).float()  # (N, dim)
+    angles = places.double()[:, None] * omegas  # (places, dim/2)
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()  # (places, dim)
 
 
-by_loops = torch.tensor([clock(n, 4) for n in range(4)])
-assert_close(sincos(torch.arange(4), 4), by_loops)
+assert_close(sincos(torch.arange(4), 4), torch.tensor([clock(n, 4) for n in range(4)]))
 assert_close(sincos(torch.arange(N), D), sincos_1d(N, D))
 print("loops = one expression = vit.positions.sincos_1d:", tuple(sincos_1d(N, D).shape))
 
 # %% [markdown]
-# 1. In double precision: an angle near 195 in 32-bit floats is only good to about five decimals. The finished table
+# 1. In double precision: an angle near 195 in 32-bit floats is only good to about five decimals. The result
 #    is rounded to 32 bits.
 
-# %% alt="Left: three sine waves over places 0 to 48, with dots at the whole places; the fastest makes almost eight turns, the second one and a third, the slowest a small part of one. Right: the table as a heat map, 49 places down, 32 columns across; fast stripes in the leftmost columns of each half fade into constant columns."
+# %% alt="Left: three sine waves over places 0 to 48, with dots at the whole places; the fastest makes almost eight turns, the second one and a third, the slowest a small part of one. Right: the positions as a heat map, 49 places down, 32 columns across; fast stripes in the leftmost columns of each half fade into constant columns." jupyter={"source_hidden": true}
 places = torch.arange(49)
-table = sincos(places, 32)  # (49, 32)
+waves = sincos(places, 32)  # (49, 32)
 fine = torch.linspace(0, 48, 500)
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=[1.25, 1])
 for i, k in enumerate((0, 3, 8)):
     omega = 10000 ** (-k / 16)
     left.plot(fine, (fine * omega).sin() - 2.5 * i, color=CYCLE[i], linewidth=1.2)
-    left.plot(places, table[:, k] - 2.5 * i, ".", color=CYCLE[i], markersize=4)
+    left.plot(places, waves[:, k] - 2.5 * i, ".", color=CYCLE[i], markersize=4)
     left.text(49.5, -2.5 * i, f"k = {k}", va="center", color=CYCLE[i])
 left.set(xlabel="place", yticks=[], xlim=(-1, 57))
-artist = right.imshow(table, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+artist = right.imshow(waves, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
 right.set(xlabel="column", ylabel="place")
 figure.colorbar(artist, ax=right, pad=0.03)
 plt.show()
@@ -551,7 +577,7 @@ plt.show()
 # %% [markdown]
 # On the right each row is a place and each column a sine (left half) or a cosine (right half). Many columns hardly
 # change over 49 places. The base 10000 is inherited from a model of text; on a grid of 14 × 14 patches many hands
-# never get going. The last exercise tries another base.
+# never get going. An exercise tries another base.
 #
 # These waves have a property that explains the pictures of similarity to come. Multiply the rows of two places $a$
 # and $b$. Since $\sin\alpha\sin\beta + \cos\alpha\cos\beta = \cos(\alpha - \beta)$,
@@ -563,78 +589,79 @@ plt.show()
 
 # %%
 line = sincos(torch.arange(N), D)
-products = line @ line.T  # (196, 196)
-print("rows 0·3, 50·53, 192·195:", [round(products[a, a + 3].item(), 3) for a in (0, 50, 192)])
+products = line @ line.T  # (N, N)
+for a in (0, 50, 192):
+    print(f"rows {a} and {a + 3}: {products[a, a + 3]:.3f}")
 assert_close(products[:-3, :-3], products[3:, 3:], rtol=1e-4, atol=1e-3)
-assert_close(line.norm(dim=1), torch.full((N,), math.sqrt(D / 2)))
 
 # %% [markdown] anchor="sincos-2d"
 # ## Rows and columns
 #
-# A patch has two coordinates. The 2-D table gives half of its width to a clock for the row, and the other half to a
-# clock for the column. For a grid of 2 × 2 and $D = 8$:
+# A patch has two coordinates. The 2-D positions give half of their width to a clock for the row, and the other half to
+# a clock for the column. Take a grid of 2 × 2 and $D = 8$:
 
-# %%
-by_loops = torch.tensor([clock(row, 4) + clock(column, 4) for row in range(2) for column in range(2)])
+# %% predict="Which patches share their first four numbers?"
+grid = [(row, column) for row in range(2) for column in range(2)]
+by_loops = torch.tensor([clock(row, 4) + clock(column, 4) for row, column in grid])
 print("           row's half              column's half")
 for i, values in enumerate(by_loops.tolist()):
     print(f"patch {i}: ", "  ".join(f"{value:5.2f}" for value in values))
 assert_close(by_loops, sincos_2d((2, 2), 8))
 
+# %% [markdown] tags=["answer"]
+# Patches 0 and 1 share the row, so their first halves agree; patches 0 and 2 share the column, so their second halves
+# do.
+
 # %% [markdown]
-# Patches 0 and 1 share the row, so their first halves agree; patches 0 and 2 share the column. In one expression,
-# every row's code stands $g_w$ times in succession, and the list of column codes is repeated $g_h$ times, where
-# $g_h \times g_w$ is the grid:
+# In one expression, every row's code stands $g_w$ times in succession, and the list of column codes is repeated $g_h$
+# times, where $g_h \times g_w$ is the grid:
 
 # %%
 gh, gw = 14, 14
-rows = sincos(torch.arange(gh), D // 2).repeat_interleave(gw, dim=0)  # (14, D/2) -> (196, D/2)
-columns = sincos(torch.arange(gw), D // 2).repeat(gh, 1)  # (14, D/2) -> (196, D/2)
-grid_table = torch.cat([rows, columns], dim=1)  # (196, D)
-assert_close(grid_table, sincos_2d((gh, gw), D))
-print("by hand = vit.positions.sincos_2d:", tuple(grid_table.shape))
-print(inspect.getsource(sincos_2d))
+rows = sincos(torch.arange(gh), D // 2).repeat_interleave(gw, dim=0)  # (N, D/2)
+columns = sincos(torch.arange(gw), D // 2).repeat(gh, 1)  # (N, D/2)
+of_grid = torch.cat([rows, columns], dim=1)  # (N, D)
+assert_close(of_grid, sincos_2d((gh, gw), D))
+print("by hand = vit.positions.sincos_2d:", tuple(of_grid.shape))
 
-# %% alt="Four 14 by 14 maps of single columns of the 2-D table. Two show horizontal bands, fast and slow; two show vertical bands, fast and slow."
+# %% alt="Four 14 by 14 maps of single columns of the 2-D positions. Two show horizontal bands, fast and slow; two show vertical bands, fast and slow." jupyter={"source_hidden": true}
 chosen = {"row, fast": 0, "row, slow": 16, "column, fast": D // 2, "column, slow": D // 2 + 16}
 figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 1.9))
 for ax, (name, column) in zip(axes, chosen.items(), strict=True):
-    artist = bare(ax, name).imshow(grid_table[:, column].reshape(14, 14), cmap=DIVERGING, vmin=-1, vmax=1)
+    artist = bare(ax, name).imshow(of_grid[:, column].reshape(14, 14), cmap=DIVERGING, vmin=-1, vmax=1)
 figure.colorbar(artist, ax=axes, shrink=0.9, pad=0.02)
 plt.show()
 
 # %% [markdown]
-# Each column of the table, folded into the grid, is a wave down the picture or across it. None is slanted. In `vit`
-# the class token gets a row of zeros in front of them.
+# Each column, folded into the grid, is a wave down the picture or across it. None is slanted. In `vit` the class token
+# gets a row of zeros in front of them.
 #
-# This is not the 2-D variant that the paper tried. That one *learns* two tables, one for rows and one for columns
-# (appendix D.4; exercise 2 builds it). Fixed 2-D sines and cosines came into use later, for example in MoCo v3 and in
+# This is not the 2-D variant that the paper tried. That one *learns* two matrices, one for rows and one for columns
+# (appendix D.4; an exercise builds it). Fixed 2-D sines and cosines came into use later, for example in MoCo v3 and in
 # the plain baseline by three of the ViT authors.
 
 # %% [markdown] anchor="one-tile"
 # ## Reading a picture of positions
 #
-# The paper's Figure 7 (centre) shows a learned table as a square of little squares. What is one of them? Take patch
-# 61, in row 4 and column 5, at the upper rim of the cat's eye. Compare its row of the table with all 196 rows, by the
-# cosine of the angle between them. Out come 196 numbers in reading order. Fold them at 14, and you have the tile.
+# The paper's Figure 7 (centre) shows learned positions as a square of little squares. What is one of them? Take patch
+# 61, in row 4 and column 5, at the upper rim of the cat's eye. Compare its row of the positions with all 196 rows, by
+# the cosine of the angle between them. Out come 196 numbers in reading order. Fold them at 14, and you have the tile.
 
 
 # %%
-def similarity(table):
-    unit = F.normalize(table, dim=1)  # (N, D), each row of length 1
+def similarity(positions):
+    unit = F.normalize(positions, dim=1)  # (N, D), each row of length 1
     return unit @ unit.T  # (N, N)
 
 
 query = 61
 row, column = divmod(query, gw)
 flat = sincos_2d((14, 14), 768)  # as wide as ViT-Base
-tile = similarity(flat)[query].reshape(14, 14)  # (196,) -> (14, 14)
-print(f"patch {query}: row {row}, column {column}")
-print(f"with itself {tile[row, column]:.3f}, right neighbour {tile[row, column + 1]:.3f}")
-print(f"smallest in the tile {tile.min():.3f}, in all 196 tiles {similarity(flat).min():.3f}")
-assert tile.argmax() == query
+tile = similarity(flat)[query].reshape(14, 14)  # (N,) -> (14, 14)
+print(f"patch {query}: row {row}, column {column}; with itself {tile[row, column]:.3f}")
+print(f"smallest in the tile {tile.min():.3f}, in all {similarity(flat).min():.3f}")
 
-# %% alt="Left: the cat under its grid, a patch at the rim of the eye framed. Centre: a 14 by 14 tile, brightest at row 4 and column 5, with a bright cross through that point and darkest in the far corners. Right: two curves, the similarity along the row and along the column of the query, each with its peak of 1 at the query and flat tails."
+# %% alt="Left: the cat under its grid, a patch at the rim of the eye framed. Centre: a 14 by 14 tile, brightest at row 4 and column 5, with a bright cross through that point and darkest in the far corners. Right: two curves, the similarity along the row and along the column of the query, each with its peak of 1 at the query and flat tails." jupyter={"source_hidden": true} predict="What shape do the bright cells of the tile make?"
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.4), width_ratios=[1, 1.2, 1.15])
 draw_patch_grid(left, photo, P, highlight=[query])
 artist = bare(middle).imshow(tile)
@@ -645,26 +672,21 @@ right.set(xlabel="column or row", ylim=(0.6, 1.15), yticks=[0.6, 0.8, 1.0])
 right.legend(loc="upper right", fontsize=8)
 plt.show()
 
-# %% [markdown]
-# The brightest cell is the query itself, and through it runs a cross. That is what the two halves of the table lead
-# one to expect. By the product rule from above, the similarity of two patches is the mean of two terms: one depends
-# on the distance in rows, the other on the distance in columns. All along the query's own row the first term is at
-# its maximum. The next cell checks that the tile is such a mean.
-
-# %%
-axis = similarity(sincos(torch.arange(14), 384))  # (14, 14): one coordinate alone
-assert_close(tile, 0.5 * (axis[row][:, None] + axis[column][None, :]), rtol=1e-4, atol=1e-5)
-print("tile = ½ (row term + column term)")
+# %% [markdown] tags=["answer"]
+# The brightest cell is the query itself, and through it runs a cross. That is what the two halves of a row lead one to
+# expect. By the product rule from above, the similarity of two patches is the mean of two terms: one depends on the
+# distance in rows, the other on the distance in columns. All along the query's own row the first term is at its
+# maximum.
 
 # %% [markdown]
-# Note where the colour scale begins. Nothing in this table is less similar than about two thirds, because of the many
+# Note where the colour scale begins. No two of these rows are less similar than about two thirds, because of the many
 # slow hands that point the same way everywhere. A picture of similarities without its scale says little.
 #
 # All tiles together make the paper's figure. We draw it for 7 × 7 patches and $D = 1024$, the sizes of the model
 # shown there, ViT-L/32. The tile in row $r$ and column $c$ belongs to the patch in row $r$ and column $c$; all share
 # one scale. The paper's scale runs from −1 to 1, ours over the values that occur.
 
-# %% alt="A 7 by 7 arrangement of small 7 by 7 maps. In each map the brightest cell and the cross through it sit where the map itself sits in the arrangement: at the top left in the top left map, in the middle in the middle one."
+# %% alt="A 7 by 7 arrangement of small 7 by 7 maps. In each map the brightest cell and the cross through it sit where the map itself sits in the arrangement: at the top left in the top left map, in the middle in the middle one." jupyter={"source_hidden": true}
 tiles = similarity(sincos_2d((7, 7), 1024)).reshape(7, 7, 7, 7)
 figure = draw_tiles(tiles, width=WIDTH * 0.85, label="cosine similarity")
 for i in range(7):
@@ -673,7 +695,7 @@ for i in range(7):
 plt.show()
 
 # %% [markdown]
-# Every tile is the same pattern, moved. Sine-cosine tables cannot do otherwise. In the paper's figure the rows are
+# Every tile is the same pattern, moved. Sine-cosine positions cannot do otherwise. In the paper's figure they are
 # *learned*, and there the pattern is a finding: nobody told the model that the list is a grid.
 #
 # > **The paper.** “[T]he position embeddings at initialization time carry no information about the 2D positions of
@@ -681,22 +703,35 @@ plt.show()
 # > training, “closer patches tend to have more similar position embeddings. Further, the row-column structure
 # > appears”. (section 4.5)
 #
-# We have no trained table yet. Lesson 9 will draw one.
+# We have no trained positions yet. Lesson 9 will draw some.
 
-# %% [markdown] anchor="diagonals"
-# ## Where the diagonals come from
+# %% [markdown] anchor="two-terms" tags=["deeper"]
+# ### The cross, computed
+#
+# Is the tile really such a mean of two terms, one for rows and one for columns?
+
+# %%
+axis = similarity(sincos(torch.arange(14), 384))  # (14, 14): one coordinate alone
+mean_of_two = 0.5 * (axis[row][:, None] + axis[column][None, :])
+assert_close(tile, mean_of_two, rtol=1e-4, atol=1e-5)
+print("tile = ½ (row term + column term)")
+
+# %% [markdown] anchor="diagonals" tags=["deeper"]
+# ### Where the diagonals come from
 #
 # Some published notebooks print the $N \times N$ matrix of similarities as it is, without folding. Then stripes
 # appear parallel to the main diagonal, and they have been explained as a sinusoid that the model learned. Is that so?
-# Compare three tables that have learned nothing: 1-D waves, 2-D waves, and noise.
+# Compare three kinds of positions that have learned nothing: 1-D waves, 2-D waves, and noise.
 
-# %% alt="Two rows of three pictures on one colour scale. Above, matrices of 196 by 196 similarities: 1-D waves give one broad bright band along the diagonal; 2-D waves give a grid of stripes parallel to the diagonal, 14 apart; noise gives a thin bright diagonal on a dark ground. Below, the tile of patch 61: a horizontal band for 1-D, a cross for 2-D, one bright cell for noise."
-tables = {
+# %%
+kinds = {
     "1-D waves": sincos_1d(N, 768),
     "2-D waves": flat,
     "noise": torch.randn(N, 768, generator=torch.Generator().manual_seed(0)) * 0.02,
 }
-matrices = {name: similarity(table) for name, table in tables.items()}
+matrices = {name: similarity(rows) for name, rows in kinds.items()}  # each (N, N)
+
+# %% alt="Two rows of three pictures on one colour scale. Above, matrices of 196 by 196 similarities: 1-D waves give one broad bright band along the diagonal; 2-D waves give a grid of stripes parallel to the diagonal, 14 apart; noise gives a thin bright diagonal on a dark ground. Below, the tile of patch 61: a horizontal band for 1-D, a cross for 2-D, one bright cell for noise." jupyter={"source_hidden": true} predict="Which of the three shows stripes, and how far apart are they?"
 figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.4), height_ratios=[1, 0.8])
 for i, (name, matrix) in enumerate(matrices.items()):
     bare(axes[0, i], name).imshow(matrix, vmin=0, vmax=1, interpolation="nearest")
@@ -704,15 +739,16 @@ for i, (name, matrix) in enumerate(matrices.items()):
 figure.colorbar(artist, ax=axes, shrink=0.6, pad=0.02, label="cosine similarity")
 plt.show()
 
-# %% [markdown]
-# Stripes appear for the 2-D table alone. They lie 14 apart, and that number gives them away. The patch below number
+# %% [markdown] tags=["answer"]
+# Stripes appear for the 2-D waves alone. They lie 14 apart, and that number gives them away. The patch below number
 # $i$ is number $i + 14$. If vertical neighbours are similar, entry $(i, i + 14)$ is bright for every $i$, and all
 # those entries lie on a line parallel to the diagonal. The stripes are the vertical neighbours, seen through reading
 # order.
-#
+
+# %% [markdown]
 # Follow one row of the matrix and it becomes plain. The vertical lines mark where a row of the image ends.
 
-# %% alt="Two curves over patch numbers 0 to 195 with a vertical line every 14. The 1-D curve has a single peak at 61 and falls off on both sides. The 2-D curve has a small peak in each interval, at the same place within it, the highest at 61."
+# %% alt="Two curves over patch numbers 0 to 195 with a vertical line every 14. The 1-D curve has a single peak at 61 and falls off on both sides. The 2-D curve has a small peak in each interval, at the same place within it, the highest at 61." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.9), sharex=True)
 for ax, name in zip(axes, ("1-D waves", "2-D waves"), strict=True):
     for edge in range(0, N + 1, 14):
@@ -732,184 +768,114 @@ assert (peaks == column).all()
 # fourteen steps away, while patch 69 at the right edge is next to patch 70 at the left edge of the next row.
 
 # %%
+print("           61 and 75, one below the other   69 and 70, at opposite edges")
 for name, matrix in matrices.items():
-    below, wrapped = matrix[61, 75].item(), matrix[69, 70].item()
-    print(f"{name:10} 61 and the patch below it {below:5.2f}   69 and 70, at opposite edges {wrapped:5.2f}")
+    print(f"{name:10} {matrix[61, 75]:32.2f} {matrix[69, 70]:30.2f}")
 assert matrices["1-D waves"][69, 70] > matrices["1-D waves"][61, 75]
 assert matrices["2-D waves"][69, 70] < matrices["2-D waves"][61, 75]
 assert (matrices["noise"] - torch.eye(N)).abs().max() < 0.25
 
 # %% [markdown]
-# Noise, the third table, is what the paper's model starts from: every row resembles itself and nothing else. So
-# stripes in a *trained* table do show that it has learned that the image has rows. They do not show a sinusoid. (The
+# Noise, the third, is what the paper's model starts from: every row resembles itself and nothing else. So stripes in
+# *trained* positions do show that the model has learned that the image has rows. They do not show a sinusoid. (The
 # paper reports that a sinusoidal structure is “sometimes apparent for larger grids”, in section 4.5. It looks at
 # folded tiles, where such a thing can be seen.)
 
-# %% [markdown] anchor="other-grid"
+# %% [markdown] anchor="which-positions"
+# ## Which kind is best?
+#
+# What does a trained model lose without positions, and does their kind matter? The paper measured it by fitting a
+# linear classifier on five ImageNet images per class.
+#
+# > **The paper.** ViT-B/16: 0.61382 correct without positions, 0.64206 with learned ones. “[W]hile there is a large
+# > gap between the performances of the model with no positional embedding and models with positional embedding, there
+# > is little to no difference between different ways of encoding positional information.” (appendix D.4 and Table 8)
+#
+# A large gap for the authors; and yet a bag of patches is worth a good deal. It still holds fur and whiskers.
+#
+# One more row of that table is about *relative* positions: 0.64032. There nothing is added to the tokens. Each offset
+# between two patches has a learned vector, the query is multiplied with it, and the product is added to the score of
+# the pair in every attention. (Queries and scores are lesson 3.) The paper's offsets run along the list and not over
+# the grid. It gained nothing there.
+#
+# “Little to no difference” belongs to that model and that data. For the ViT-S of Beyer et al. (2022, Table 1), on
+# ImageNet-1k alone, learned positions are 0.4 to 1.5 points behind 2-D sine-cosine ones, least after the longest
+# training.
+
+# %% [markdown] anchor="other-grid" tags=["deeper"]
 # ## Another size of image
 #
-# A model trained at 224 pixels has a table for 14 × 14 patches. At 384 pixels there are 24 × 24. No other weight of
-# the model depends on their number, but 577 tokens do not fit a table of 197 rows. What now?
+# A model trained at 224 pixels has positions for 14 × 14 patches. At 384 pixels there are 24 × 24. No other weight of
+# the model depends on their number, but 577 tokens do not fit 197 rows. What now?
 #
-# > **The paper.** “The Vision Transformer can handle arbitrary sequence lengths (up to memory constraints), however,
-# > the pre-trained position embeddings may no longer be meaningful. We therefore perform 2D interpolation of the
-# > pre-trained position embeddings, according to their location in the original image.” (section 3.2)
-#
-# Fold the table into a picture of 14 × 14 with $D$ channels, resize that picture like any other, unfold. The class
-# token's row has no place in the picture, so it is set aside and put back.
+# Fold the rows of the patches into a picture of 14 × 14 with $D$ channels, resize that picture like any other, unfold.
+# The class token's row has no place in the picture, so it is set aside and put back.
 
 # %%
-from vit.positions import interpolate_positions
-
-learned = torch.cat([torch.randn(1, 768) * 0.02, flat])[None]  # (1, 197, 768), a stand-in for a trained table
+prefix = torch.randn(1, 768) * 0.02
+learned = torch.cat([prefix, flat])[None]  # (1, N + 1, D), a stand-in for a trained one
 rest = learned[:, 1:].reshape(1, 14, 14, 768).permute(0, 3, 1, 2)  # (1, D, 14, 14)
-rest = F.interpolate(rest, size=(24, 24), mode="bicubic", antialias=True)  # (1, D, 24, 24)
-resized = torch.cat([learned[:, :1], rest.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)  # (1, 577, D)
+rest = F.interpolate(rest, (24, 24), mode="bicubic", antialias=True)  # (1, D, 24, 24)
+rest = rest.permute(0, 2, 3, 1).flatten(1, 2)  # (1, 576, D)
+resized = torch.cat([learned[:, :1], rest], dim=1)  # (1, 577, D)
 print(tuple(learned.shape), "->", tuple(resized.shape))
-assert resized.shape == (1, 24 * 24 + 1, 768)
+assert_close(interpolate_positions(learned, (14, 14), (24, 24)), resized)
+print("by hand = vit.positions.interpolate_positions")
 
 # %% [markdown]
-# The package does the same. The class row is kept, an unchanged grid is returned as it is, and timm's function gives
-# the same numbers.
+# The stand-in is made of 2-D waves, because noise would show nothing. Here is one of their columns before and after,
+# and beside it what the sine-cosine formula gives for 24 × 24.
 
-# %%
-import warnings
-
-with warnings.catch_warnings(action="ignore"):  # (1)!
-    from timm.layers import resample_abs_pos_embed
-
-ours = interpolate_positions(learned, (14, 14), (24, 24))
-assert_close(ours, resized)
-assert torch.equal(ours[:, 0], learned[:, 0])
-assert interpolate_positions(learned, (14, 14), (14, 14)) is learned
-assert_close(ours, resample_abs_pos_embed(learned, [24, 24], [14, 14]), rtol=0, atol=1e-5)
-larger = small_vit()
-larger.set_input_size(384)
-print("by hand = vit = timm; class row kept; unchanged grid unchanged")
-print("a model at 384 pixels:", tuple(larger.embed(torch.rand(1, 3, 384, 384)).shape))
-
-# %% [markdown]
-# 1. On import one of timm's dependencies remarks that there are no notebook widgets on this machine.
-
-# %%
-print(inspect.getsource(interpolate_positions))
-
-# %% [markdown]
-# The stand-in for a trained table is made of 2-D waves, because noise would show nothing. Here is one of their
-# columns before and after, and beside it what the sine-cosine formula gives for 24 × 24.
-
-# %% alt="Three maps with vertical red and blue bands. The 14 by 14 map shows a little over two waves; the interpolated 24 by 24 map as many, smoother; the map computed anew at 24 by 24 nearly four."
+# %% alt="Three maps with vertical red and blue bands. The 14 by 14 map shows a little over two waves; the interpolated 24 by 24 map as many, smoother; the map computed anew at 24 by 24 nearly four." jupyter={"source_hidden": true} predict="How many waves has each of the two larger maps, the resized and the computed one?"
 shown = 384  # the fastest wave across the picture
 anew = sincos_2d((24, 24), 768)
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 0.9, 2.3))
 for ax, values, side, title in (
     (axes[0], learned[0, 1:], 14, "14 × 14"),
-    (axes[1], ours[0, 1:], 24, "interpolated, 24 × 24"),
+    (axes[1], resized[0, 1:], 24, "interpolated, 24 × 24"),
     (axes[2], anew, 24, "computed, 24 × 24"),
 ):
     artist = bare(ax, title).imshow(values[:, shown].reshape(side, side), cmap=DIVERGING, vmin=-1, vmax=1)
 figure.colorbar(artist, ax=axes, shrink=0.9, pad=0.02)
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Interpolation stretches the pattern: the middle of the picture keeps the vector of the middle. Computing anew keeps
-# the *step*: one patch to the right is the same turn of the hands as before. These are two different answers. The
-# paper takes the first for its learned tables. So does `set_input_size` in `vit`, for tables of either kind; with
-# `recompute=True` it computes sines and cosines anew. What either does to accuracy is a matter for lesson 8.
-#
-# > **Common mistake.** Resizing the table along the sequence, class row and all, or with its axes folded in the wrong
-# > order. Neither raises an error. Here is the tile of the same place after each.
-
-# %% alt="Three 24 by 24 tiles for the same query, which a ring marks. Right: a bright spot with a cross. Along the sequence: broken horizontal streaks that jump sideways from row to row, and no cross. Wrong order: one horizontal band on a dark ground, and no cross."
-sequence = F.interpolate(learned.transpose(1, 2), size=577, mode="linear").transpose(1, 2)  # (1, 577, D)
-folded = learned[:, 1:].reshape(1, 768, 14, 14)  # wrong: the shape fits, the content does not
-folded = F.interpolate(folded, size=(24, 24), mode="bicubic", antialias=True)
-folded = torch.cat([learned[:, :1], folded.flatten(2).transpose(1, 2)], dim=1)  # (1, 577, D)
-
-near = 7 * 24 + 9
-figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 0.9, 2.3))
-candidates = (("right", ours), ("along the sequence", sequence), ("wrong order", folded))
-for ax, (title, table) in zip(axes, candidates, strict=True):
-    artist = bare(ax, title).imshow(similarity(table[0, 1:])[near].reshape(24, 24), vmin=0.6, vmax=1)
-    ax.plot(near % 24, near // 24, "o", markersize=9, markerfacecolor="none", markeredgecolor=ACCENT)
-figure.colorbar(artist, ax=axes, shrink=0.9, pad=0.02)
-plt.show()
-assert sequence.shape == folded.shape == ours.shape
-assert not torch.allclose(sequence, ours, atol=0.1)
-assert not torch.allclose(folded, ours, atol=0.1)
+# the *step*: one patch to the right is the same turn of the hands as before. These are two different answers.
 
 # %% [markdown]
-# All three have the shape `(1, 577, 768)`, and a model runs with any of them. Only a picture, or a test against a
-# known result, tells them apart. Lesson 8 resizes a trained table.
-
-# %% [markdown] anchor="equation-1"
-# ## Equation 1, whole
+# The paper takes the first for its learned positions. So does `set_input_size` in `vit`, for positions of either kind;
+# with `recompute=True` it computes sines and cosines anew.
 #
-# Everything is at hand now for the input of the Transformer. The paper's equation 1 (section 3.1) says it in one
-# line:
-#
-# $$\mathbf{z}_0 = \left[\mathbf{x}_\text{class};\; \mathbf{x}_p^1\mathbf{E};\; \mathbf{x}_p^2\mathbf{E};\; \cdots;\;
-# \mathbf{x}_p^N\mathbf{E}\right] + \mathbf{E}_{pos}$$
-#
-# $$\mathbf{E} \in \mathbb{R}^{(P^2 \cdot C) \times D}, \qquad \mathbf{E}_{pos} \in \mathbb{R}^{(N+1) \times D}$$
-#
-# Read it from the inside. Lesson 1 made the patches $\mathbf{x}_p^i$ and multiplied them by $\mathbf{E}$. The
-# semicolons stack: the class token first, hence $N + 1$ rows. Then one table is added to all of them.
+# Resizing the list without folding it, or folding it in the wrong order, gives the right shape and raises no error.
+# What each of these does to accuracy, and what `F.interpolate` does inside, is measured and built in
+# [lesson 8](08_resolution.ipynb#resize), on positions that were trained.
 
-
-# %%
-def embed(images, E, bias, x_class, E_pos):
-    x = patchify(images, P) @ E + bias  # (B, N, P·P·C) -> (B, N, D)
-    x = torch.cat([x_class.expand(len(x), 1, -1), x], dim=1)  # (B, N + 1, D)
-    return x + E_pos  # (B, N + 1, D)
-
-
-model = small_vit()
-with torch.no_grad():
-    E = model.patch_embed.proj.weight.flatten(1).T  # (P·P·C, D)
-    z0 = embed(photos, E, model.patch_embed.proj.bias, model.cls_token, model.pos_embed[0])
-    assert_close(z0, model.embed(photos), rtol=1e-5, atol=1e-5)
-print("E", tuple(E.shape), " E_pos", tuple(model.pos_embed[0].shape), " z0", tuple(z0.shape))
-assert E.shape == (P * P * 3, D)
-assert z0.shape == (4, N + 1, D)
-
-# %% [markdown]
-# The bias is not in the equation. We add one, and so does the paper's own code, whose convolution has one. This is the
-# method of the finished model:
-
-# %%
-print(inspect.getsource(type(model).embed))
-
-# %% [markdown]
-# `pos_drop` is dropout after the sum, off by default and off in `eval()`. The paper applies it there when it uses
-# dropout at all (appendix B.1). (In this file $N$ counts all tokens, the class token included.) What comes out is
-# $\mathbf{z}_0$, and [lesson 5](05_model.ipynb) will send it through
-# the whole model.
-
-# %% [markdown] anchor="mistakes"
+# %% [markdown] anchor="mistakes" tags=["deeper"]
 # ## Common mistakes
 #
-# The careless resizing you have met. Four more, each with what PyTorch says about it, if anything.
+# Four, each with what PyTorch says about it, if anything.
 #
-# **Positions before the class token.** A table of $N+1$ rows does not fit $N$ patches, and PyTorch says so. The quick
+# **Positions before the class token.** A matrix of $N+1$ rows does not fit $N$ patches, and PyTorch says so. The quick
 # repair, cutting off the last row, is silent and shifts everything by one. A well-known annotated implementation of
 # ViT added the positions first until 2023.
 
 # %%
 model = small_vit()
 with torch.no_grad():
-    patch_tokens = model.patch_embed(photo[None])  # (1, 196, D)
+    patch_tokens = model.patch_embed(photo[None])  # (1, N, D)
     try:
         patch_tokens + model.pos_embed
     except RuntimeError as error:
         print("PyTorch says:", error)
-    repaired = torch.cat([model.cls_token, patch_tokens + model.pos_embed[:, :N]], dim=1)  # (1, 197, D)
+    shifted = patch_tokens + model.pos_embed[:, :N]  # (1, N, D)
+    repaired = torch.cat([model.cls_token, shifted], dim=1)  # (1, N + 1, D)
     correct = model.embed(photo[None])
-used = (repaired[0, 1 + 14] - patch_tokens[0, 14] - model.pos_embed[0]).abs().sum(dim=1).argmin().item()
-print("patch 14, first of its row, should get row 15 of the table; it gets row", used)
+given = repaired[0, 1 + 14] - patch_tokens[0, 14]  # (D,)
+used = (given - model.pos_embed[0]).abs().sum(dim=1).argmin().item()
+print("patch 14, first of its row, should get row 15; it gets row", used)
 assert repaired.shape == correct.shape
 assert not torch.allclose(repaired, correct)
-assert used == 14
 
 # %% [markdown]
 # Row 14 belongs to patch 13, at the far right of the row above. Trained from scratch, such a model can express just
@@ -919,22 +885,21 @@ assert used == 14
 # **Class token at the end, read at the front.** If it is appended, `x[:, 0]` is the upper left patch. No shape
 # changes. And because the encoder does not care for places, the right answer is still there, at `x[:, -1]`.
 
-# %%
+# %% predict="Which output is the class token now?"
 with torch.no_grad():
-    patch_tokens = no_positions.patch_embed(photo[None])  # (1, 196, D)
-    x = torch.cat([patch_tokens, no_positions.cls_token], dim=1)  # (1, 197, D), class token last
+    patch_tokens = no_positions.patch_embed(photo[None])  # (1, N, D)
+    x = torch.cat([patch_tokens, no_positions.cls_token], dim=1)  # class token last
     for block in no_positions.blocks:
         x = block(x)
-    x = no_positions.norm(x)
+    x = no_positions.norm(x)  # (1, N + 1, D)
 print("x[:, 0] is the class token: ", torch.allclose(x[0, 0], whole[0], atol=1e-4))
 print("x[:, 0] is patch 0:         ", torch.allclose(x[0, 0], whole[1], atol=1e-4))
 print("x[:, -1] is the class token:", torch.allclose(x[0, -1], whole[0], atol=1e-4))
-assert_close(x[0, 0], whole[1], rtol=0, atol=1e-4)
 assert_close(x[0, -1], whole[0], rtol=0, atol=1e-4)
 
 # %% [markdown]
-# **A batch axis in the table.** Positions (or a class token) created with the batch size of training,
-# `(32, N + 1, D)`, are 32 different tables. At another batch size there is an error. With a single image there is
+# **A batch axis in the positions.** Positions (or a class token) created with the batch size of training,
+# `(32, N + 1, D)`, are 32 different matrices. At another batch size there is an error. With a single image there is
 # none: broadcasting turns the one image into 32.
 
 # %%
@@ -946,34 +911,35 @@ except RuntimeError as error:
     print("eight images:", error)
 
 # %% [markdown]
-# **A table that stays behind.** A fixed table kept as a plain attribute is unknown to the module. `.to(device)` moves
-# the weights and forgets it. The device `meta`, which has shapes but no memory, shows it on any machine.
+# **Positions that stay behind.** Fixed positions kept as a plain attribute are unknown to the module. `.to(device)`
+# moves the weights and forgets them. The device `meta`, which has shapes but no memory, shows it on any machine.
 
 
 # %%
 class Careless(nn.Module):
-    def __init__(self, table):
+    def __init__(self, positions):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
-        self.pos_embed = table
+        self.pos_embed = positions
 
 
 class Careful(nn.Module):
-    def __init__(self, table):
+    def __init__(self, positions):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
-        self.register_buffer("pos_embed", table, persistent=False)  # (1)!
+        self.register_buffer("pos_embed", positions, persistent=False)  # (1)!
 
 
 for kind in (Careless, Careful):
-    module = kind(grid_table).to("meta")
-    print(f"{kind.__name__:8} weights on {module.weight.device}, table on {module.pos_embed.device}")
+    module = kind(of_grid).to("meta")
+    print(f"{kind.__name__:8} weights on {module.weight.device}", end=", ")
+    print("positions on", module.pos_embed.device)
     assert (module.pos_embed.device == module.weight.device) == (kind is Careful)
 
 # %% [markdown]
 # 1. A buffer moves with the module and gets no gradient. `persistent=False` keeps it out of the saved weights, since
-#    it can be computed from the sizes. A learned table is an `nn.Parameter` instead: it moves, is trained, and is
-#    saved.
+#    it can be computed from the sizes. Learned positions are an `nn.Parameter` instead: they move, are trained, and
+#    are saved.
 
 # %% [markdown] anchor="check-yourself"
 # ## Check yourself
@@ -989,19 +955,19 @@ for kind in (Careless, Careful):
 #
 # </details>
 #
-# You train with learned positions, and each training image is shuffled anew, patch by patch. What will the table
+# You train with learned positions, and each training image is shuffled anew, patch by patch. What will the positions
 # learn about places?
 #
 # <details>
 # <summary>Answer</summary>
 #
-# Nothing useful. On average every place sees the same contents, so no row has a reason to differ from another. It is
-# the grey picture again, spread over many images. What could tell places apart, that photographs look different above
-# and below and that neighbours are alike, the shuffle has destroyed.
+# Nothing useful. On average every place sees the same contents, so no row has a reason to differ from another. What
+# could tell places apart, that photographs look different above and below and that neighbours are alike, the shuffle
+# has destroyed.
 #
 # </details>
 #
-# How many parameters has the learned table of ViT-B/16 at 224 pixels? Is that much?
+# How many parameters have the learned positions of ViT-B/16 at 224 pixels? Is that much?
 #
 # <details>
 # <summary>Answer</summary>
@@ -1014,8 +980,46 @@ for kind in (Careless, Careful):
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. A turn.** For the 1-D waves there is a matrix $\mathbf{R}$ with $\mathbf{p}_{n+3} = \mathbf{p}_n\mathbf{R}$ for
-# every $n$. Build it for $D = 16$ and check it on all places up to 50.
+# **1. Rolled.** (5 minutes, easy.) Roll the photograph to the right by 112 pixels, and by 8: what leaves on one side
+# comes in on the other. Which of the two will a model without positions notice? Done when, with `model` such a ViT
+# and `cls(x)` its class token, `assert torch.allclose(cls(photo.roll(a, 2)), cls(photo), atol=1e-4)` passes for your
+# choice `a` and fails for the other.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Where do the borders of the patches go?
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit import create_model
+# from vit.data import photograph
+#
+# torch.manual_seed(0)
+# model = create_model("vit_ti_16", depth=2, pos_embed="none").eval()
+# photo = photograph("chelsea")
+#
+#
+# def cls(image):
+#     with torch.no_grad():
+#         return model.forward_features(image[None])[0, 0]
+#
+#
+# assert torch.allclose(cls(photo.roll(112, 2)), cls(photo), atol=1e-4)  # seven whole patches
+# assert not torch.allclose(cls(photo.roll(8, 2)), cls(photo), atol=1e-4)  # half a patch
+# ```
+#
+# By 112 pixels the patches change places and are otherwise the same. By 8 every patch is a new one.
+#
+# </details>
+#
+# **2. A turn.** (15 minutes, hard.) For the 1-D waves there is a matrix $\mathbf{R}$ with $\mathbf{p}_{n+3} =
+# \mathbf{p}_n\mathbf{R}$ for every $n$. Build it for $D = 16$. Done when, with `waves = sincos_1d(51, 16)`,
+# `assert torch.allclose(waves[:-3] @ R, waves[3:], atol=1e-5)` passes.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1031,12 +1035,12 @@ for kind in (Careless, Careful):
 # import torch
 # from vit.positions import sincos_1d
 #
-# D, step = 16, 3
-# table = sincos_1d(51, D)
-# angle = step * 10000.0 ** -(torch.arange(D // 2) / (D // 2))
+# D = 16
+# waves = sincos_1d(51, D)
+# angle = 3 * 10000.0 ** -(torch.arange(D // 2) / (D // 2))
 # c, s = angle.cos().diag(), angle.sin().diag()
 # R = torch.cat([torch.cat([c, -s], dim=1), torch.cat([s, c], dim=1)])  # sines first, then cosines
-# assert torch.allclose(table[:-step] @ R, table[step:], atol=1e-5)
+# assert torch.allclose(waves[:-3] @ R, waves[3:], atol=1e-5)
 # assert torch.allclose(R @ R.T, torch.eye(D), atol=1e-6)  # a rotation: nothing is stretched
 # ```
 #
@@ -1046,13 +1050,15 @@ for kind in (Careless, Careful):
 #
 # </details>
 #
-# **2. The paper's 2-D table.** Write the 2-D variant of appendix D.4 as a module: one learned table for rows, one for
-# columns, each of width $D/2$, joined end to end. How many parameters does it have for 14 × 14 and $D = 768$?
+# **3. The paper's 2-D positions.** (10 minutes, medium.) Write the 2-D variant of appendix D.4 as a module
+# `Positions2d(gh, gw, dim)`: one learned matrix for rows, one for columns, each of width $D/2$, joined end to end. How
+# many parameters does it have for 14 × 14 and $D = 768$? Done when `assert module().shape == (196, 768)` passes, and
+# `assert torch.equal(module()[0, :384], module()[13, :384])` for the row that patches 0 and 13 share.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# The expression that built `grid_table` works for learned codes as it stands.
+# The expression that built `of_grid` works for learned codes as it stands.
 #
 # </details>
 # <details>
@@ -1076,25 +1082,67 @@ for kind in (Careless, Careful):
 #
 #
 # module = Positions2d(14, 14, 768)
-# table = module()
-# assert table.shape == (196, 768)
+# assert module().shape == (196, 768)
 # assert sum(p.numel() for p in module.parameters()) == 28 * 384  # 10,752 instead of 150,528
-# assert torch.equal(table[0, :384], table[13, :384])  # same row, same first half
-# assert torch.equal(table[0, 384:], table[182, 384:])  # same column, same second half
+# assert torch.equal(module()[0, :384], module()[13, :384])  # same row, same first half
+# assert torch.equal(module()[0, 384:], module()[182, 384:])  # same column, same second half
 # ```
 #
 # A fourteenth of the parameters, and in Table 8 of the paper no better and hardly worse: 0.64001 against 0.64206.
 #
 # </details>
 #
-# **3. There and back.** Resize a table from 14 × 14 to 28 × 28 and back again. How much is lost for the 2-D waves,
-# and how much for noise?
+# **4. Read a tile.** (10 minutes, medium.) Write `kind(tile, row, column)` that says of a 14 × 14 tile of similarities
+# and the place of its query whether the positions were 1-D waves, 2-D waves or noise, from two of its cells. Done when
+# it names all three for `matrix[61].reshape(14, 14)` and again for patch 130, where `matrix` is the similarity of
+# `sincos_1d(196, 768)`, of `sincos_2d((14, 14), 768)`, and of `torch.randn(196, 768)`.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# `interpolate_positions(..., num_prefix_tokens=0)` spares you the class row. Measure the error relative to the
-# table's norm.
+# To noise, nothing is alike but the query itself. How far is the patch below the query for the 1-D waves, and how far
+# is the right neighbour?
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+# from vit.positions import sincos_1d, sincos_2d
+#
+#
+# def kind(tile, row, column):
+#     beside, below = tile[row, column + 1], tile[row + 1, column]
+#     if beside < 0.5:
+#         return "noise"
+#     return "2-D" if torch.isclose(beside, below, rtol=1e-4) else "1-D"
+#
+#
+# torch.manual_seed(0)
+# kinds = {"1-D": sincos_1d(196, 768), "2-D": sincos_2d((14, 14), 768), "noise": torch.randn(196, 768)}
+# for name, positions in kinds.items():
+#     unit = F.normalize(positions, dim=1)
+#     for query in (61, 130):
+#         tile = (unit @ unit[query]).reshape(14, 14)
+#         assert kind(tile, *divmod(query, 14)) == name
+# ```
+#
+# Of 2-D waves the patch beside and the patch below are equally alike, one step each. Of 1-D waves the patch below is
+# fourteen steps away.
+#
+# </details>
+#
+# **5. There and back.** (10 minutes, medium; [another size](#other-grid) has the tool.) Resize positions from 14 × 14
+# to 28 × 28 and back again. How much is lost for the 2-D waves, and how much for noise? Done when
+# `assert loss(sincos_2d((14, 14), 64)) < 0.1 < loss(torch.randn(196, 64))` passes, with `loss` the norm of the error
+# over that of the positions.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `interpolate_positions(..., num_prefix_tokens=0)` spares you the class row.
 #
 # </details>
 # <details>
@@ -1105,24 +1153,25 @@ for kind in (Careless, Careful):
 # from vit.positions import interpolate_positions, sincos_2d
 #
 #
-# def loss(table):
-#     up = interpolate_positions(table, (14, 14), (28, 28), num_prefix_tokens=0)
+# def loss(positions):
+#     old = positions[None]
+#     up = interpolate_positions(old, (14, 14), (28, 28), num_prefix_tokens=0)
 #     down = interpolate_positions(up, (28, 28), (14, 14), num_prefix_tokens=0)
-#     return ((down - table).norm() / table.norm()).item()
+#     return ((down - old).norm() / old.norm()).item()
 #
 #
 # torch.manual_seed(0)
-# waves, noise = loss(sincos_2d((14, 14), 64)[None]), loss(torch.randn(1, 196, 64))
-# assert waves < 0.1 < noise
+# assert loss(sincos_2d((14, 14), 64)) < 0.1 < loss(torch.randn(196, 64))
 # ```
 #
-# Interpolation assumes that neighbours are alike. A table that has learned the grid survives it; an untrained one
-# does not, and there would be no reason to resize it.
+# Interpolation assumes that neighbours are alike. Positions that have learned the grid survive it; untrained ones do
+# not, and there would be no reason to resize them.
 #
 # </details>
 #
-# **4. A base for images.** Build 2-D waves with base 100 in place of 10000 for 14 × 14 and $D = 768$. How does the
-# smallest similarity in the table change, and why?
+# **6. A base for images.** (15 minutes, hard.) Build 2-D waves with base 100 in place of 10000 for 14 × 14 and
+# $D = 768$. How does the smallest similarity change, and why? Done when `assert smallest(10000.0) > 0.6` and
+# `assert smallest(100.0) < 0.45` pass and you can say what share of the hands makes half a turn.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1145,12 +1194,13 @@ for kind in (Careless, Careful):
 #
 # def smallest(base, dim=768, side=14):
 #     codes = waves(torch.arange(side), dim // 2, base)
-#     table = torch.cat([codes.repeat_interleave(side, dim=0), codes.repeat(side, 1)], dim=1)
-#     unit = F.normalize(table, dim=1)
+#     positions = torch.cat([codes.repeat_interleave(side, dim=0), codes.repeat(side, 1)], dim=1)
+#     unit = F.normalize(positions, dim=1)
 #     return (unit @ unit.T).min().item()
 #
 #
-# assert smallest(10000.0) > 0.6 > 0.45 > smallest(100.0)
+# assert smallest(10000.0) > 0.6
+# assert smallest(100.0) < 0.45
 # hands = torch.arange(192) / 192
 # for base, share in ((100.0, 0.32), (10000.0, 0.16)):  # the hands that make half a turn within 14 patches
 #     assert abs((14 * base**-hands > torch.pi).float().mean() - share) < 0.01
@@ -1166,12 +1216,10 @@ for kind in (Careless, Careful):
 #
 # The class token is one learned vector in front of the patches of every image, and `x[:, 0]` reads it at the end;
 # averaging the patches is the alternative. Without positions the encoder is equivariant: shuffle the patches and the
-# patch outputs are shuffled with them, while class token and mean stay. A position table is added, row by row. The
-# paper learns it, and the model has to discover the grid. Sine-cosine tables are computed, and their similarities
-# depend on differences alone. In two dimensions that gives a cross in every tile and, without folding, stripes 14 apart.
-# For another image size
-# the table is folded, resized and unfolded, without the class row. Class token, patches and table together are
-# equation 1. What the encoder does with $\mathbf{z}_0$ begins in [lesson 3](03_attention.ipynb).
+# patch outputs are shuffled with them, while class token and mean stay. Positions are added, row by row. The paper
+# learns them, and the model has to discover the grid. Sine-cosine positions are computed, and their similarities depend
+# on differences alone; in two dimensions that gives a cross in every tile. Class token, patches and positions together
+# are equation 1. What the encoder does with $\mathbf{z}_0$ begins in [lesson 3](03_attention.ipynb).
 
 # %% [markdown] anchor="references"
 # ## References

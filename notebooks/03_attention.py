@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -26,13 +26,13 @@
 #
 # Something has to carry information between tokens, and it cannot be wired in advance, because in the next photograph
 # the eyes are elsewhere. Attention is a weighted mean whose weights are computed from the tokens themselves. This
-# lesson builds it on four tokens with a pencil, then with many heads, then runs it on the cat.
+# lesson builds it on four tokens with a pencil, then with many heads, then runs it on the cat, untrained and trained.
 #
 # After it you can compute one head of attention on paper, explain the $\sqrt{d}$ and the axis of the softmax, split a
-# matrix into heads without scrambling it, translate weights between your own code and PyTorch's, and say what
+# matrix into heads without scrambling it, translate weights between your own code and other people's, and say what
 # attention costs and what an attention map of an untrained model is worth.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
 import math
@@ -45,8 +45,10 @@ from matplotlib.colors import ListedColormap
 from torch import nn
 from torch.testing import assert_close
 
-from vit import create_model, get_config
+from vit import VisionTransformer, create_model, get_config
+from vit.attention import Attention, explicit_attention, prefers_explicit
 from vit.data import photograph
+from vit.inference import load_classifier
 from vit.patches import patchify
 from vit.plotting import CYCLE, DIVERGING, FAINT, WIDTH, bare, draw_attention, draw_matrix, use_style
 
@@ -55,7 +57,8 @@ use_style()
 
 # %% [markdown]
 # The toy from lesson 1 once more: four patches, one matrix, four tokens of width two. Token 0 is flat grey, token 1 a
-# vertical edge, token 2 a horizontal edge, token 3 a corner.
+# vertical edge, token 2 a horizontal edge, token 3 a corner. It has no class token, so its sequence is $N$ long. With
+# one, as on the photograph, read $N + 1$ wherever this lesson says $N$.
 
 # %%
 toy = torch.tensor([[1.0, 1, 0, 2], [1, 1, 0, 2], [2, 2, 0, 1], [0, 0, 1, 2]])
@@ -69,19 +72,19 @@ assert_close(tokens, torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.
 #
 # Could a linear layer do it? A Transformer has many of them. Change one token, and see who notices.
 
-# %%
+# %% predict="Which of the four outputs change when token 3 does?"
 linear = nn.Linear(2, 2)
 changed = tokens.clone()
 changed[3] += 1.0
 with torch.no_grad():
     moved = (linear(changed) - linear(tokens)).abs().sum(dim=1) > 0
 print("outputs that change when token 3 does:", moved.tolist())
-assert moved.tolist() == [False, False, False, True]
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nobody but token 3. The layer is applied to each token alone, and so is everything that has made the tokens so far.
 # Stack a thousand such layers and token 1 still has not heard of token 3.
-#
+
+# %% [markdown]
 # To mix tokens, multiply from the other side: an $N \times N$ matrix times the tokens. The plainest one gives
 # everyone the mean of all.
 
@@ -102,10 +105,9 @@ assert_close(mixing @ tokens, tokens.mean(dim=0).expand(4, 2))
 # The simplest score for a pair of tokens is their dot product. It is large when two tokens point the same way, and
 # negative when they point away from each other. There are sixteen pairs. Fill in the matrix on paper first.
 
-# %%
+# %% predict="Which numbers stand in the four by four matrix?"
 scores = tokens @ tokens.T  # (N, N)
 print(scores.int())
-assert scores.int().tolist() == [[0, 0, 0, 0], [0, 4, 0, 2], [0, 0, 4, -2], [0, 2, -2, 2]]
 
 # %% [markdown]
 # Scores can be negative, and a mean needs weights that are not, and that sum to 1. The softmax makes them so, row by
@@ -115,10 +117,8 @@ assert scores.int().tolist() == [[0, 0, 0, 0], [0, 4, 0, 2], [0, 0, 4, -2], [0, 
 exponentials = scores[1].exp()
 by_hand = exponentials / exponentials.sum()
 print("scores      ", scores[1].tolist())
-print(
-    "exp         ", [round(e, 2) for e in exponentials.tolist()], "sum", round(float(exponentials.sum()), 2)
-)
-print("weights     ", [round(w, 3) for w in by_hand.tolist()], "sum", round(float(by_hand.sum()), 3))
+print("exponentials", [round(e, 2) for e in exponentials.tolist()])
+print("weights     ", [round(w, 3) for w in by_hand.tolist()])
 print("weighted mean", [round(x, 2) for x in (by_hand @ tokens).tolist()])
 assert_close(by_hand, scores[1].softmax(dim=0))
 
@@ -126,11 +126,12 @@ assert_close(by_hand, scores[1].softmax(dim=0))
 # The vertical edge keeps most of itself and takes a little of the corner, which is half a vertical edge. Its new
 # vector is the mean of all four tokens under those weights. The same for all rows at once:
 
-# %% alt="Three matrices. Scores, four by four, symmetric, with small integers. Weights, four by four: row 0 is 0.25 everywhere, rows 1 and 2 have most of their weight on the diagonal, row 3 splits it between tokens 1 and 3. Output, four by two."
+# %%
 weights = scores.softmax(dim=-1)  # (N, N)
 output = weights @ tokens  # (N, D)
 assert_close(weights.sum(dim=-1), torch.ones(4))
 
+# %% alt="Three matrices. Scores, four by four, symmetric, with small integers. Weights, four by four: row 0 is 0.25 everywhere, rows 1 and 2 have most of their weight on the diagonal, row 3 splits it between tokens 1 and 3. Output, four by two." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH * 0.95, 2.5), width_ratios=[4, 4, 2])
 index = ["0", "1", "2", "3"]
 draw_matrix(axes[0], scores, index, index, "{:.0f}", DIVERGING, (-4, 4), title="scores")
@@ -176,17 +177,17 @@ assert q[1].tolist() == k[2].tolist() == [0.0, 2.0]
 # Each score is now a query with a key. By hand: row 1 is $(0, 2)$ with each of the four keys, which gives 0, 0, 4 and
 # –2. Do row 3 yourself before you look.
 
-# %%
+# %% predict="Which four scores has the corner, row 3?"
 scores = q @ k.T  # (N, N)
 print(scores.int())
-assert scores.int().tolist() == [[0, 0, 0, 0], [0, 0, 4, -2], [0, -4, 0, -2], [0, 2, 2, 0]]
 print("symmetric:", torch.equal(scores, scores.T))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The vertical edge (row 1) has found the horizontal one. The reverse does not hold: row 2 gives token 1 a score of
 # –4. The corner (row 3) asks for both edges alike. With separate queries and keys, who looks at whom need not be
 # mutual.
-#
+
+# %% [markdown]
 # > **The paper.** “We compute the dot products of the query with all keys, divide each by $\sqrt{d_k}$, and apply a
 # > softmax function to obtain the weights on the values.” (Vaswani et al., 2017, section 3.2.1)
 #
@@ -195,11 +196,12 @@ print("symmetric:", torch.equal(scores, scores.T))
 # That is equation 1 of Vaswani et al. The division waits for its own section below; here $d = 2$, so we divide by
 # $\sqrt 2$. The picture is the whole computation, one line for each of the two matrix products.
 
-# %% alt="Two rows of matrices. Above: queries, four by two, times transposed keys, two by four, equals scores, four by four, all integers. Below: weights, four by four, times values, four by two, equals outputs, four by two. In the weights, row 0 is 0.25 everywhere and row 1 has nearly all its weight on token 2."
+# %%
 weights = (scores / math.sqrt(2)).softmax(dim=-1)  # (N, N)
 output = weights @ v  # (N, d)
 
 
+# %% alt="Two rows of matrices. Above: queries, four by two, times transposed keys, two by four, equals scores, four by four, all integers. Below: weights, four by four, times values, four by two, equals outputs, four by two. In the weights, row 0 is 0.25 everywhere and row 1 has nearly all its weight on token 2." jupyter={"source_hidden": true}
 def draw_product(figure, ratios, a, b, c):
     axes = figure.subplots(1, 5, width_ratios=ratios)
     for ax, sign in ((axes[1], "×"), (axes[3], "=")):
@@ -227,23 +229,21 @@ draw_product(
 )
 plt.show()
 
-# %% [markdown]
-# Two rows can be checked without a calculator. Row 0 has equal weights, so its output is the plain mean of the
-# values, $(0.5, 1)$. Row 3 gives tokens 1 and 2 the same weight; their values are $(2, 2)$ and $(-2, 2)$, so in the
+# %% [markdown] anchor="two-rows" tags=["deeper"]
+# ### Two rows without a calculator
+#
+# Row 0 has equal weights, so its output is the plain mean of the values, $(0.5, 1)$. Row 3 gives tokens 1 and 2 the same weight; their values are $(2, 2)$ and $(-2, 2)$, so in the
 # first number they cancel, and what is left there comes from the corner's own value.
 
 # %%
 assert_close(output[0], v.mean(dim=0))
-assert_close(output[0], torch.tensor([0.5, 1.0]))
 assert_close(output[3, 0], weights[3, 3] * v[3, 0])
 print("output of token 0:", output[0].tolist())
 
-# %% [markdown]
-# The Vision Transformer's paper writes the same in its appendix A, with the three matrices side by side as one:
+# %% [markdown] anchor="appendix-a"
+# ## The same in the ViT paper
 #
-# > **The paper.** “The attention weights $A_{ij}$ are based on the pairwise similarity between two elements of the
-# > sequence and their respective query $\mathbf{q}^i$ and key $\mathbf{k}^j$ representations.” (Dosovitskiy et al.,
-# > 2021, appendix A)
+# The Vision Transformer's paper writes it in its appendix A, with the three matrices side by side as one:
 #
 # $$[\mathbf{q}, \mathbf{k}, \mathbf{v}] = \mathbf{z}\mathbf{U}_{qkv}, \qquad
 # \mathbf{U}_{qkv} \in \mathbb{R}^{D \times 3D_h} \tag{5}$$
@@ -253,18 +253,18 @@ print("output of token 0:", output[0].tolist())
 #
 # $$\operatorname{SA}(\mathbf{z}) = A\mathbf{v} \tag{7}$$
 #
-# $\mathbf{z}$ are the tokens, one a row. $D_h$ is the width of queries, keys and values; we write $d$. Laying the
-# matrices side by side saves two calls and changes nothing:
+# $\mathbf{z}$ are the tokens, one a row. ($N$ is the length of any sequence in that appendix.) $D_h$ is the width of
+# queries, keys and values; we write $d$. Laying the matrices side by side saves two calls and changes nothing:
 
 # %%
 U_qkv = torch.cat([U_q, U_k, U_v], dim=1)  # (D, 3d)
 fused = (tokens @ U_qkv).split(2, dim=1)  # three of (N, d)
 for one, other in zip(fused, (q, k, v), strict=True):
     assert_close(one, other)
-print("z U_qkv:", tuple((tokens @ U_qkv).shape), "-> q, k, v:", [tuple(part.shape) for part in fused])
+print("z U_qkv:", tuple((tokens @ U_qkv).shape), "cut in three:", tuple(fused[0].shape))
 
-# %% [markdown] anchor="three-ways"
-# ## The same in three spellings
+# %% [markdown] anchor="three-ways" tags=["deeper"]
+# ### The same in three spellings
 #
 # Papers write sums, libraries write matrix products, and some code writes `einsum`. There every letter is an axis: equal
 # letters are matched, and a letter that is missing after the arrow is summed over. They are the same. Let us check
@@ -278,12 +278,14 @@ q4, k4, v4 = torch.randn(3, B, h, N, d)
 by_loops = torch.zeros(B, h, N, d)
 for b in range(B):
     for head in range(h):
+        keys, values = k4[b, head], v4[b, head]  # each (N, d)
         for i in range(N):
-            row = torch.stack([q4[b, head, i] @ k4[b, head, j] for j in range(N)]) / math.sqrt(d)  # (N,)
-            row = row.softmax(dim=0)
-            by_loops[b, head, i] = sum(row[j] * v4[b, head, j] for j in range(N))
+            row = [q4[b, head, i] @ keys[j] for j in range(N)]
+            row = (torch.stack(row) / math.sqrt(d)).softmax(dim=0)  # (N,)
+            by_loops[b, head, i] = sum(row[j] * values[j] for j in range(N))
 
-by_matmul = (q4 @ k4.transpose(-2, -1) / math.sqrt(d)).softmax(dim=-1) @ v4  # (1)!
+pairs = q4 @ k4.transpose(-2, -1) / math.sqrt(d)  # (1)!
+by_matmul = pairs.softmax(dim=-1) @ v4  # (B, h, N, d)
 pairs = torch.einsum("bhid,bhjd->bhij", q4, k4) / math.sqrt(d)  # (B, h, N, N)
 by_einsum = torch.einsum("bhij,bhjd->bhid", pairs.softmax(dim=-1), v4)  # (B, h, N, d)
 assert_close(by_loops, by_matmul)
@@ -305,7 +307,7 @@ print("loops = matmul = einsum:", tuple(by_matmul.shape))
 # The proof is short. The product of two such numbers has mean 0 and variance 1, and the variances of independent
 # terms add up. So the variance of $q \cdot k$ is $d$. Let us not trust it and draw ten thousand pairs for each $d$.
 
-# %% alt="Two sets of points on logarithmic axes. The measured variance of the dot product follows the line d from 1 to 1024; after division by the root of d it stays at 1."
+# %%
 widths = [2**n for n in range(11)]
 raw, scaled = [], []
 for width in widths:
@@ -314,6 +316,7 @@ for width in widths:
     raw.append(products.var().item())
     scaled.append((products / math.sqrt(width)).var().item())
 
+# %% alt="Two sets of points on logarithmic axes. The measured variance of the dot product follows the line d from 1 to 1024; after division by the root of d it stays at 1." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.8))
 ax.plot(widths, widths, color=FAINT, linewidth=1.2, label="d")
 ax.plot(widths, raw, "o", label="q·k")
@@ -329,52 +332,62 @@ assert all(abs(measured / width - 1) < 0.15 for measured, width in zip(raw, widt
 # Dividing by $\sqrt d$ divides the variance by $d$, and the scores have the same spread at any width. But why should
 # we mind large scores? Because of what the softmax makes of them. Take three scores and stretch them.
 
-# %%
+# %% predict="The scores are 2, 1, 0, stretched up to 16 times. What becomes of their weights?"
 print("stretch   weights of scores 2, 1, 0       p(1 - p) of the first")
 for stretch in (1, 2, 4, 8, 16):
     p = (stretch * torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)).softmax(dim=0)
     print(f"{stretch:7}   {p[0]:.6f} {p[1]:.6f} {p[2]:.6f}   {p[0] * (1 - p[0]):21.1e}")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The ranking never changes, and yet a mean of three turns into a choice of one. The last column is the derivative of
 # the first weight with respect to its own score, $p(1-p)$. When the weight is nearly 1, changing the score changes
 # next to nothing, and next to no gradient comes back to queries and keys.
-#
+
+# %% [markdown]
 # > **The paper.** “We suspect that for large values of $d_k$, the dot products grow large in magnitude, pushing the
 # > softmax function into regions where it has extremely small gradients.” (Vaswani et al., 2017, section 3.2.1)
 #
-# They write “suspect”. We can measure: 197 tokens, as in ViT-B/16, with random queries and keys. For each $d$ we take
-# the largest weight in a row, and the entropy of the row, which is $\log N$ for equal weights and 0 for a choice of
-# one. Then each token gets a random value, and we take the gradient of a row's output with respect to its scores.
+# They write “suspect”. The fold below measures it. At the width of a ViT's head what the division buys is mostly
+# that a row starts as a mean over many tokens, and not as a choice of one.
+
+# %% [markdown] anchor="saturation" tags=["deeper"]
+# ### Is the suspicion right?
+#
+# We can measure: 197 tokens, as in ViT-B/16, with random queries and keys. For each $d$ we take the largest weight in
+# a row, and the entropy of the row, which is the logarithm of the number of tokens for equal weights and 0 for a
+# choice of one. Then each token gets a random value, and we take the gradient of a row's output with respect to its
+# scores.
 
 
 # %%
-def saturation(width, divide, N=197):
-    a, b = torch.randn(2, 4, N, width)
-    scores = a @ b.transpose(-2, -1) / (math.sqrt(width) if divide else 1.0)  # (4, N, N)
+def saturation(width, divide, length=197):
+    a, b = torch.randn(2, 4, length, width)
+    scores = a @ b.transpose(-2, -1)  # (4, length, length)
+    if divide:
+        scores = scores / math.sqrt(width)
     weights = scores.requires_grad_().softmax(dim=-1)
-    out = weights @ torch.randn(4, N, 1)  # (4, N, 1): one number per row
+    out = weights @ torch.randn(4, length, 1)  # (4, length, 1): one number per row
     (gradient,) = torch.autograd.grad(out.sum(), scores)
-    size = gradient.norm(dim=-1)  # (4, N)
-    weights = weights.detach()
-    entropy = -(weights * weights.clamp_min(1e-30).log()).sum(dim=-1)
-    return weights.amax(-1).mean(), entropy.mean() / math.log(N), size.median(), size.mean()
+    size = gradient.norm(dim=-1)  # (4, length)
+    entropy = torch.special.entr(weights.detach()).sum(dim=-1) / math.log(length)
+    return weights.detach().amax(-1).mean(), entropy.mean(), size.median(), size.mean()
 
 
-print("   d            largest weight   entropy / log N   gradient: median    mean")
+print("   d            largest weight     share of entropy   gradient: median  mean")
 for width in (64, 1024):
     for divide in (False, True):
-        largest, entropy, median, mean = (x.item() for x in saturation(width, divide))
+        row = [x.item() for x in saturation(width, divide)]
         name = "with √d" if divide else "without"
-        print(f"{width:4} {name} {largest:17.2f} {entropy:17.2f} {median:18.4f} {mean:7.2f}")
+        print(f"{width:4} {name} {row[0]:17.2f} {row[1]:20.2f}", end=" ")
+        print(f"{row[2]:18.4f} {row[3]:5.2f}")
 
-# %% alt="Three plots over d from 1 to 1024, each with and without scaling. Largest weight: without scaling it climbs from below 0.1 to above 0.9, with scaling it stays at 0.05. Entropy over log N: without scaling it falls to nearly 0, with scaling it stays at 0.9. Median gradient, on a logarithmic axis: without scaling it first rises, then falls below one thousandth at 1024; with scaling it stays near one tenth."
+# %% alt="Three plots over d from 1 to 1024, each with and without scaling. Largest weight: without scaling it climbs from below 0.1 to above 0.9, with scaling it stays at 0.05. Share of entropy: without scaling it falls to nearly 0, with scaling it stays at 0.9. Median gradient, on a logarithmic axis: without scaling it first rises, then falls below one thousandth at 1024; with scaling it stays near one tenth." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 for divide, marker, label in ((False, "o", "q·k"), (True, "s", "q·k / √d")):
     curves = zip(*(saturation(width, divide) for width in widths), strict=True)
     for ax, curve in zip(axes, curves, strict=False):
         ax.plot(widths, curve, marker=marker, markersize=4, label=label)
-for ax, title in zip(axes, ("largest weight", "entropy / log N", "median gradient"), strict=True):
+for ax, title in zip(axes, ("largest weight", "share of entropy", "median gradient"), strict=True):
     ax.set(title=title, xlabel="d")
     ax.set_xscale("log", base=2)
 axes[0].set(ylim=(0, 1))
@@ -401,7 +414,7 @@ plt.show()
 # > **Common mistake.** `softmax(dim=-2)`, or `dim=2` left over from a time when there was no head axis. Shapes fit,
 # > no error appears, and the result is no longer a mean.
 
-# %% alt="Two four by four matrices of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half."
+# %% alt="Two four by four matrices of weights with their row sums beside them. Along the last axis all row sums are 1. Along the other axis the row sums differ, from below a half to one and a half." jupyter={"source_hidden": true} predict="Which of the two has row sums of 1?"
 wrong_weights = (scores / math.sqrt(2)).softmax(dim=-2)  # (N, N), and it should be dim=-1
 assert_close(wrong_weights.sum(dim=0), torch.ones(4))
 assert (wrong_weights.sum(dim=1) - 1).abs().max() > 0.5
@@ -415,15 +428,25 @@ plt.show()
 # %% [markdown]
 # On the right the columns sum to 1. Every token now hands out exactly one unit, and the askers compete for it. Row 3
 # gets one and a half units, row 2 less than a half: an output is too long or too short, depending on who else asks.
-# Such a model may still train, and a loss curve does not tell you why it is a poor one. Here is a test that does.
-# Give every token the same value: the mean of equal things is that thing.
+# Such a model may still train, and a loss curve does not tell you why it is a poor one. The row sums do: they are the
+# cheapest test there is.
+
+# %% [markdown] anchor="pause"
+# ## A pause: one head, whole
+#
+# That is all of attention. Here it is once more without words. If you can say of each line what it is for, you have
+# what this lesson is about, and here is a good place to stop and come back tomorrow.
+
 
 # %%
-equal = torch.ones(4, 1)  # (N, 1): every token has the value 1
-print("outputs, dim=-1:", [round(s, 2) for s in (weights @ equal).flatten().tolist()])
-print("outputs, dim=-2:", [round(s, 2) for s in (wrong_weights @ equal).flatten().tolist()])
-assert_close(weights @ equal, equal)
-assert not torch.allclose(wrong_weights @ equal, equal)
+def one_head(z, U_q, U_k, U_v):
+    q, k, v = z @ U_q, z @ U_k, z @ U_v  # each (N, d)
+    scores = q @ k.T / math.sqrt(k.shape[-1])  # (N, N)
+    weights = scores.softmax(dim=-1)  # each row sums to 1
+    return weights @ v  # (N, d)
+
+
+assert_close(one_head(tokens, U_q, U_k, U_v), output)
 
 # %% [markdown] anchor="heads"
 # ## Many heads
@@ -438,25 +461,26 @@ assert not torch.allclose(wrong_weights @ equal, equal)
 # Where do more heads come from? We cut the queries, keys and values that we have. Head 0 takes the first column of
 # each, head 1 the second. Each head is now one wide, its scores are products of two numbers, and $\sqrt d = 1$.
 
-# %% alt="Three four by four matrices of weights. One head: the corner, row 3, gives equal weight to tokens 1 and 2. Head 0: row 3 looks mostly at token 1. Head 1: row 3 looks mostly at token 2."
-head_scores = torch.stack([torch.outer(q[:, i], k[:, i]) for i in range(2)])  # (h, N, N)
+# %%
+head_scores = [torch.outer(q[:, i], k[:, i]) for i in range(2)]  # two of (N, N)
+head_scores = torch.stack(head_scores)  # (h, N, N)
 print("scores of the corner: one head", scores[3].int().tolist())
-print("   head 0", head_scores[0, 3].int().tolist(), "  head 1", head_scores[1, 3].int().tolist())
+print("                      head 0  ", head_scores[0, 3].int().tolist())
+print("                      head 1  ", head_scores[1, 3].int().tolist())
 assert_close(head_scores.sum(dim=0), scores)
 head_weights = head_scores.softmax(dim=-1)  # (h, N, N)
 
+# %% alt="Three four by four matrices of weights. One head: the corner, row 3, gives equal weight to tokens 1 and 2. Head 0: row 3 looks mostly at token 1. Head 1: row 3 looks mostly at token 2." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 for ax, w, name in zip(axes, (weights, *head_weights), ("one head", "head 0", "head 1"), strict=True):
     draw_matrix(ax, w, index, index, limits=(0, 1), title=name)
 plt.show()
 
 # %% [markdown]
-# The assertion is the point: the scores of the two heads add up to the scores of one. A dot product is a sum over
-# columns anyway. One head adds first and takes the softmax after; two heads take a softmax each and never blend their
-# questions. Head 0 sends the corner to the vertical edge, head 1 to the horizontal one.
-#
-# It also means that heads cost no weights. The matrices stay as they are; the number of heads only says where their
-# columns are cut.
+# The assertion is the point: the scores of the two heads add up to the scores of one. One head adds first and takes the
+# softmax after; two heads take a softmax each and never blend their questions. Head 0 sends the corner to the vertical
+# edge, head 1 to the horizontal one. It also means that heads cost no weights: their number only says where the columns
+# of the matrices are cut.
 #
 # > **The paper.** “To keep compute and number of parameters constant when changing $k$, $D_h$ (Eq. 5) is typically
 # > set to $D/k$.” (appendix A; its $k$ is the number of heads, our $h$)
@@ -464,13 +488,14 @@ plt.show()
 # In code, $D$ columns become $h$ groups of $d = D/h$, and the head axis moves to the front. Follow the numbers: four
 # tokens, six columns, three heads.
 
-# %% alt="Above: a four by six matrix with the numbers 0 to 23, columns coloured in three pairs, and the three heads, four by two each, every one of a single colour. Below: the same matrix and the three pieces that reshaping alone gives: each piece mixes all three colours."
+# %%
 numbers = torch.arange(24.0).reshape(4, 6)  # (N, D)
 heads = numbers.reshape(4, 3, 2).transpose(0, 1)  # (N, h, d) -> (h, N, d)
 careless = numbers.reshape(3, 4, 2)  # right shape, wrong content
 assert heads.shape == careless.shape
 assert heads.data_ptr() == numbers.data_ptr()
 
+# %% alt="Above: a four by six matrix with the numbers 0 to 23, columns coloured in three pairs, and the three heads, four by two each, every one of a single colour. Below: the same matrix and the three pieces that reshaping alone gives: each piece mixes all three colours." jupyter={"source_hidden": true} predict="Which numbers does the careless way give to head 0?"
 by_column = ListedColormap([CYCLE[(n % 6) // 2] for n in range(24)])
 figure, axes = plt.subplots(2, 4, figsize=(WIDTH * 0.95, 3.6), width_ratios=[6, 2, 2, 2])
 for row, pieces, name in zip(axes, (heads, careless), ("reshape, transpose", "reshape alone"), strict=True):
@@ -480,15 +505,15 @@ for row, pieces, name in zip(axes, (heads, careless), ("reshape, transpose", "re
 plt.show()
 
 # %% [markdown]
-# Above, each head has its own two columns and all four tokens. It is a view: no number was copied, as the second
-# assertion says. Below, the head axis was written first and the transposition forgotten.
+# Above, each head has its own two columns and all four tokens. It is a view: no number was copied. Below, the head axis
+# was written first and the transposition forgotten.
 #
 # > **Common mistake.** `reshape(B, h, N, d)` straight from `(B, N, D)`. In the picture “token 0 of head 1” now
 # > comes from token 1.
 # > Shapes agree with the right ones in every later line.
 #
-# On the cat's 197 tokens no shape and no row sum would tell you either. A test against another implementation does, and we will
-# write one in a moment. First the last piece.
+# No shape and no row sum would tell you. A test against another implementation does, and we will write one in a moment.
+# First the last piece.
 #
 # $$\operatorname{MSA}(\mathbf{z}) = \left[\operatorname{SA}_1(\mathbf{z});\, \operatorname{SA}_2(\mathbf{z});\,
 # \cdots;\, \operatorname{SA}_k(\mathbf{z})\right]\mathbf{U}_{msa}, \qquad
@@ -502,8 +527,12 @@ plt.show()
 def multi_head(z, in_weight, in_bias, out_weight, out_bias, h):
     B, N, D = z.shape
     qkv = z @ in_weight.T + in_bias  # (B, N, 3D)
-    q, k, v = (part.reshape(B, N, h, D // h).transpose(1, 2) for part in qkv.chunk(3, dim=-1))  # (1)!
-    weights = (q @ k.transpose(-2, -1) / math.sqrt(D // h)).softmax(dim=-1)  # (B, h, N, N)
+    q, k, v = (
+        part.reshape(B, N, h, D // h).transpose(1, 2)  # (1)!
+        for part in qkv.chunk(3, dim=-1)
+    )
+    scores = q @ k.transpose(-2, -1) / math.sqrt(D // h)  # (B, h, N, N)
+    weights = scores.softmax(dim=-1)
     out = (weights @ v).transpose(1, 2).reshape(B, N, D)  # (2)!
     return out @ out_weight.T + out_bias, weights
 
@@ -517,10 +546,14 @@ def multi_head(z, in_weight, in_bias, out_weight, out_bias, h):
 # transposed, `(out, in)`, as PyTorch stores every linear layer.
 
 # %% [markdown] anchor="equal"
-# ## Four implementations, one result
+# ## The finished piece, and PyTorch's
 #
-# PyTorch brings its own, `nn.MultiheadAttention`. It keeps queries, keys and values in one matrix, in that order,
-# like ours. So its weights can be used as they are.
+# This is the layer of our package. You know every line of it by now, except the question which of two paths to take, and
+# that [comes below](#two-paths). PyTorch brings its own, `nn.MultiheadAttention`. It keeps queries, keys and values in
+# one matrix, in that order, like ours, so its weights can be used as they are.
+
+# %%
+print(inspect.getsource(Attention.forward))
 
 # %%
 B, N, D, h = 2, 5, 12, 3
@@ -528,117 +561,103 @@ z = torch.randn(B, N, D)
 mha = nn.MultiheadAttention(D, h, batch_first=True)
 nn.init.normal_(mha.in_proj_bias)
 nn.init.normal_(mha.out_proj.bias)
-parameters = [mha.in_proj_weight, mha.in_proj_bias, mha.out_proj.weight, mha.out_proj.bias]
-print([tuple(p.shape) for p in parameters])
-
+names = ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
+parameters = dict(zip(names, mha.parameters(), strict=True))
+attention = Attention(D, h)
+attention.load_state_dict(parameters)
 with torch.no_grad():
-    ours, our_weights = multi_head(z, *parameters, h)
+    by_hand, weights = multi_head(z, *parameters.values(), h)
     theirs, their_weights = mha(z, z, z, average_attn_weights=False)  # (1)!
-assert_close(ours, theirs)
-assert_close(our_weights, their_weights)
-print("by hand = nn.MultiheadAttention:", tuple(ours.shape), "and weights", tuple(our_weights.shape))
+    finished, finished_weights = attention(z, need_weights=True)
+for out, w in ((theirs, their_weights), (finished, finished_weights)):
+    assert_close(out, by_hand)
+    assert_close(w, weights)
+print("by hand = nn.MultiheadAttention = vit.attention:", tuple(by_hand.shape))
 
 # %% [markdown]
 # 1. Three times `z`: it asks for queries, keys and values apart, so that they may come from different sequences. And
 #    by default it returns the mean of the weights over heads, `(B, N, N)`. One usually wants them apart.
 
-# %% [markdown]
-# The third is a function, `F.scaled_dot_product_attention`. It does equations 6 and 7 for queries, keys and values
-# that we bring, and divides by $\sqrt d$ itself. We bring them from three separate linear layers, which shows at the
-# same time that one fused layer is three layers stacked.
-
-# %%
-to_q, to_k, to_v = (nn.Linear(D, D) for _ in range(3))
-with torch.no_grad():
-    for layer, weight, bias in zip(
-        (to_q, to_k, to_v), mha.in_proj_weight.chunk(3), mha.in_proj_bias.chunk(3), strict=True
-    ):
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
-    three = [layer(z) for layer in (to_q, to_k, to_v)]  # each (B, N, D)
-    parts = [part.reshape(B, N, h, D // h).transpose(1, 2) for part in three]  # each (B, h, N, d)
-    out = F.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(B, N, D)  # (B, N, D)
-    assert_close(mha.out_proj(out), ours)
-    assert_close(torch.cat(three, dim=-1), F.linear(z, *parameters[:2]))
-print("three linears, SDPA = by hand")
-print("one fused linear    = three linears")
-
-# %% [markdown]
-# The fourth is the finished piece of our package. You know every line of it by now, except the question which of two
-# paths to take, and that comes below. One small thing: it scales the queries and not the scores, $N \times d$ numbers
-# where the other way needs $N \times N$.
-
-# %%
-from vit.attention import Attention, explicit_attention, prefers_explicit
-
-print(inspect.getsource(explicit_attention))
-print(inspect.getsource(Attention.forward))
-
-# %%
-attention = Attention(D, h)
-names = ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
-attention.load_state_dict(dict(zip(names, parameters, strict=True)))
-with torch.no_grad():
-    assert_close(attention(z), ours)
-    finished, finished_weights = attention(z, need_weights=True)
-assert_close(finished, ours)
-assert_close(finished_weights, our_weights)
-print("vit.attention = by hand, on both paths")
-for heads_ in (1, 2, 3, 4, 6, 12):
-    assert sum(p.numel() for p in Attention(D, heads_).parameters()) == sum(p.numel() for p in parameters)
-print("parameters with 1, 2, 3, 4, 6 or 12 heads:", sum(p.numel() for p in parameters))
-
-# %% [markdown]
-# One more equality, from [lesson 2](02_positions.ipynb). Nothing in these equations knows where a token stands.
-# Shuffle the tokens, and the outputs are shuffled in the same way. In the matrix of weights rows and columns move
-# together.
+# %% [markdown] anchor="no-place" tags=["deeper"]
+# ### Nothing here knows where a token stands
+#
+# One more equality is owed since [lesson 2](02_positions.ipynb#bag-of-patches). Shuffle the tokens, and the outputs are
+# shuffled in the same way. In the matrix of weights rows and columns move together.
 
 # %%
 order = torch.tensor([3, 0, 4, 1, 2])
 with torch.no_grad():
-    shuffled, shuffled_weights = attention(z[:, order], need_weights=True)
-assert_close(shuffled, finished[:, order])
-assert_close(shuffled_weights, finished_weights[:, :, order][:, :, :, order])
+    mixed, mixed_weights = attention(z[:, order], need_weights=True)
+assert_close(mixed, finished[:, order])
+assert_close(mixed_weights, finished_weights[:, :, order][:, :, :, order])
 print("shuffled tokens in, shuffled outputs out")
 
 # %% [markdown]
 # And nothing hides a token from another. A language model that is trained to predict the next word must not see it,
 # so it sets the scores of later tokens to $-\infty$ before the softmax. An image has no later: a ViT uses no mask.
 
+# %% [markdown] anchor="three-linears" tags=["deeper"]
+# ### Two more ways to write the same layer
+#
+# The third is a function, `F.scaled_dot_product_attention`. It does equations 6 and 7 for queries, keys and values
+# that we bring, and divides by $\sqrt d$ itself. We bring them from three separate linear layers, which shows at the
+# same time that one fused layer is three layers stacked.
+
+# %%
+to_q, to_k, to_v = layers = [nn.Linear(D, D) for _ in range(3)]
+thirds = zip(mha.in_proj_weight.chunk(3), mha.in_proj_bias.chunk(3), strict=True)
+with torch.no_grad():
+    for layer, (weight, bias) in zip(layers, thirds, strict=True):
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    three = [layer(z) for layer in layers]  # each (B, N, D)
+    parts = [part.reshape(B, N, h, D // h).transpose(1, 2) for part in three]
+    out = F.scaled_dot_product_attention(*parts)  # (B, h, N, d)
+    out = out.transpose(1, 2).reshape(B, N, D)
+    assert_close(mha.out_proj(out), by_hand)
+    assert_close(torch.cat(three, dim=-1), attention.qkv(z))
+print("three linears, SDPA = by hand")
+print("one fused linear    = three linears")
+
+# %% [markdown]
+# The fourth is the explicit path of our package. It scales the queries and not the scores, $N \times d$ numbers
+# where the other way needs $N \times N$. And the number of heads changes no parameter, as promised.
+
+# %%
+print(inspect.getsource(explicit_attention))
+layers = {n: Attention(D, n) for n in (1, 2, 3, 4, 6)}
+counts = {n: sum(p.numel() for p in layer.parameters()) for n, layer in layers.items()}
+print("parameters by the number of heads:", counts)
+assert len(set(counts.values())) == 1
+
 # %% [markdown] anchor="photograph"
 # ## On the photograph
 #
 # Now the cat, through an untrained ViT-S/16: patches, class token, positions, and the attention of the first block.
-# That block normalises its input first; [lesson 4](04_encoder.ipynb) explains how.
+# (That block normalises its input first; [lesson 4](04_encoder.ipynb) explains how.)
 
 # %%
 torch.manual_seed(0)
 model = create_model("vit_s_16").eval()
 photo = photograph("chelsea")
-first = model.blocks[0]
-h, D = first.attn.num_heads, model.config.embed_dim
 with torch.no_grad():
-    z = first.norm1(model.embed(photo[None]))  # (1, N, D)
-    qkv = first.attn.qkv(z)  # (1, N, 3D)
-    q, k, v = qkv.reshape(1, -1, 3, h, D // h).permute(2, 0, 3, 1, 4)  # each (1, h, N, d)
     maps = model.attention_maps(photo[None])
-for name, tensor in (("tokens", z), ("qkv", qkv), ("q", q), ("maps[0]", maps[0])):
-    print(f"{name:8}", tuple(tensor.shape))
-print("one map for each of", len(maps), "blocks")
-assert q.shape == (1, 6, 197, 64)
-assert maps[0].shape == (1, 6, 197, 197)
-assert_close(maps[0], (q @ k.transpose(-2, -1) / 8).softmax(dim=-1))
-assert_close(maps[0].sum(dim=-1), torch.ones(1, 6, 197))
+h = model.config.num_heads
+print(len(maps), "blocks, each with weights of shape", tuple(maps[0].shape))
+assert maps[0].shape == (1, h, 197, 197)
 
 # %% [markdown]
 # A row of a map has one weight for the class token and 196 for the patches. Leave out the first, fold the rest into
 # 14 by 14, and lay it over the photograph. Two rows are of interest: that of the class token, and that of patch 74,
-# the pupil on the left. All twelve pictures share one colour scale, which begins at 0.
+# the pupil on the left. The class token is token 0, so patch 74 is token 75; forgetting this moves every map by one
+# patch. All twelve pictures share one colour scale, which begins at 0.
 
-# %% alt="Two rows of six greyscale cats under a colour overlay, one column per head. Above the class token's weights, below those of the framed patch 74 on the pupil. All twelve overlays have nearly the same even colour."
-query = 74 + 1  # (1)!
-w = maps[0][0]  # (h, N, N)
+# %%
+query = 74 + 1
+w = maps[0][0]  # (h, N + 1, N + 1)
 top = w[:, [0, query], 1:].max().item()
+
+# %% alt="Two rows of six greyscale cats under a colour overlay, one column per head. Above the class token's weights, below those of the framed patch 74 on the pupil. All twelve overlays have nearly the same even colour." jupyter={"source_hidden": true} predict="What will the maps of an untrained model show?"
 figure, axes = plt.subplots(2, h, figsize=(WIDTH, 2.25))
 for head in range(h):
     draw_attention(axes[0, head], photo, w[head, 0, 1:].reshape(14, 14), limit=top, title=f"head {head}")
@@ -647,30 +666,42 @@ axes[0, 0].set_ylabel("CLS")
 axes[1, 0].set_ylabel("74")
 figure.colorbar(artist, ax=axes, shrink=0.8, aspect=25, pad=0.015)
 plt.show()
-print(f"uniform weight 1/197 = {1 / 197:.5f}, largest of all twelve maps {top:.5f}")
 
-# %% [markdown]
-# 1. The class token is token 0, so patch 74 is token 75. Forgetting this moves every map by one patch.
-
-# %% [markdown]
-# There is almost nothing to see, and that is the result. How close to uniform is it, and why?
+# %% [markdown] tags=["answer"]
+# There is almost nothing to see, and that is the result. The weights of an untrained model are small, so its scores
+# are small, and the softmax of small scores is nearly uniform. Every token takes the mean of all, give or take a
+# little.
 
 # %%
-entropy = -(w * w.log()).sum(dim=-1)  # (h, N)
-scores = q @ k.transpose(-2, -1)  # (1, h, N, N)
-print(f"mean entropy / log 197: {entropy.mean().item() / math.log(197):.4f}")
-print(f"standard deviation of the scores: {scores.std():.2f}, and divided by √64: {scores.std() / 8:.2f}")
+entropy = torch.special.entr(w).sum(dim=-1).mean().item()
+print(f"uniform weight 1/197 = {1 / 197:.5f}, largest of all twelve maps {top:.5f}")
+print(f"mean entropy, of that of equal weights: {entropy / math.log(197):.4f}")
 
 # %% [markdown]
-# The weights of an untrained model are small, so its scores are small, and the softmax of small scores is nearly
-# uniform. Every token takes the mean of all, give or take a little. (The footnote's variance of 1 for queries and
-# keys was an assumption. Here the scores would be harmless even without the division. It matters once the weights
-# grow.)
+# So keep three habits for every map that you meet: one scale for all, the uniform value beside it, and the same picture
+# from random weights.
+
+# %% [markdown] anchor="stretched" tags=["deeper"]
+# ### When an untrained map looks like insight
+#
+# Where does the even colour come from? The footnote's variance of 1 for queries and keys was an assumption; here the
+# scores would be harmless even without the division, which matters once the weights grow.
 #
 # You will often see pictures in which every map is stretched to its own minimum and maximum. Let us do that, with
-# head 0 and the pupil, for three models that differ in nothing but the random seed.
+# head 0 and the pupil, for three models that differ in nothing but the random seed. (First, the maps by hand once more,
+# from the queries and keys of the first block.)
 
-# %% alt="Four greyscale cats under overlays, with a frame on the pupil that asks and a thin outline on the other pupil. The first, on the scale from 0, is nearly even. The other three, each stretched to its own range, show strong patterns on eyes and nose. For seeds 0 and 1 the other pupil is brightest, for seed 2 it is darkest."
+# %%
+first, D = model.blocks[0], model.config.embed_dim
+with torch.no_grad():
+    z = first.norm1(model.embed(photo[None]))  # (1, N + 1, D)
+    qkv = first.attn.qkv(z)  # (1, N + 1, 3D)
+    qkv = qkv.reshape(1, -1, 3, h, D // h)  # (1, N + 1, 3, h, d)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (1, h, N + 1, d)
+assert_close(maps[0], (q @ k.transpose(-2, -1) / 8).softmax(dim=-1))
+print("by hand = attention_maps:", tuple(maps[0].shape))
+
+# %% alt="Four greyscale cats under overlays, with a frame on the pupil that asks and a thin outline on the other pupil. The first, on the scale from 0, is nearly even. The other three, each stretched to its own range, show strong patterns on eyes and nose. For seeds 0 and 1 the other pupil is brightest, for seed 2 it is darkest." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.0))
 draw_attention(axes[0], photo, w[0, query, 1:].reshape(14, 14), query=74, limit=top, title="seed 0, from 0")
 for seed in range(3):
@@ -696,7 +727,7 @@ plt.show()
 with torch.no_grad():
     rows = first.attn.qkv.weight[D : D + 64]  # (d, D): the keys of head 0
     direction = rows.T @ q[0, 0, query] / 8  # (D,)
-    filtered = z[0] @ direction  # (N,): one answer per token
+    filtered = z[0] @ direction  # (N + 1,): one answer per token
 assert_close(filtered.softmax(dim=0), w[0, query])
 print("softmax of one linear filter = the pupil's row:", tuple(filtered.shape))
 
@@ -725,31 +756,68 @@ correlation = torch.corrcoef(torch.stack([size, distance]))[0, 1]
 print(f"correlation of size with distance from the mean token: {correlation:.2f}")
 
 # %% [markdown]
-# The numbers fit. Eyes and nose stand out in untrained maps because they are unlike fur, and the sign is a coin. When
-# you look at the maps of a trained model, keep three habits: one scale for all, the uniform value beside it, and the
-# same picture from random weights.
+# The numbers fit. Eyes and nose stand out in untrained maps because they are unlike fur, and the sign is a coin.
 
-# %% [markdown] anchor="cost"
-# ## What it costs
+# %% [markdown] anchor="trained"
+# ## One trained head and its twin
 #
-# The attention matrix has $N^2$ entries, and each costs $d$ multiplications per head, $D$ for all heads. It is made
-# once and used once, so $2N^2D$ together. The four projections, queries, keys, values and output, cost $4ND^2$. The
-# ratio is
-# $N/2D$: short sequences spend their time in the projections, long ones in the attention matrix.
+# And a trained head? The package ships a model that was trained on CIFAR-10, pictures of 32 × 32 pixels in ten classes.
+# ([Lesson 6](06_training.ipynb#cifar10) tells how.) It cuts its pictures into 8 × 8 patches. Its *twin* has the same
+# sizes and random weights. Both look at the cat and at a cup of coffee. We ask one head, of all the one whose rows on
+# the cat are the farthest from uniform, and one query, the patch on the eye.
 
 # %%
-D, h = 384, 6
-print("    N   projections 4ND² attention 2N²D       its share   all h matrices of it, fp32")
-for N in (65, 197, 577, 768, 1024, 4096):
-    linear_part, quadratic = 4 * N * D * D, 2 * N * N * D
-    share = quadratic / (quadratic + linear_part)
-    print(f"{N:5} {linear_part:18,} {quadratic:14,} {share:15.0%} {h * N * N * 4 / 1e6:25.1f} MB")
-assert 4 * 768 * D * D == 2 * 768**2 * D
+cifar = load_classifier("cifar10")
+trained = cifar.model
+torch.manual_seed(0)
+twin = VisionTransformer(trained.config).eval()
+pictures = torch.stack([photograph(name, 32) for name in ("chelsea", "coffee")])
+with torch.no_grad():
+    x = cifar.preprocessing.normalise(pictures)
+    of_both = [torch.stack(model.attention_maps(x)) for model in (trained, twin)]
+entropies = torch.special.entr(of_both[0][:, 0]).sum(dim=-1).mean(dim=-1)  # (blocks, h)
+block, head = divmod(entropies.argmin().item(), trained.config.num_heads)
+print(f"the sharpest of {entropies.numel()}: head {head} of block {block + 1}")
+asked = 3 * 8 + 2  # row 3, column 2
+chosen = torch.stack([m[block, :, head, asked + 1, 1:] for m in of_both])  # (2, 2, N)
+
+# %% alt="Four small greyscale pictures of 8 by 8 patches on one colour scale. The trained head on the cat: bright in the row of patches just above the framed eye, dark elsewhere. Its random twin: an even dull colour. The trained head on the coffee cup: bright in the row just above the same place. Its twin: even again." jupyter={"source_hidden": true} predict="Will the trained head look at the other eye?"
+figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.0))
+for i, picture in enumerate(pictures):
+    for j, name in enumerate(("trained", "random twin")):
+        tile = chosen[j, i].reshape(8, 8)
+        artist = draw_attention(
+            axes[2 * i + j], picture, tile, query=asked, limit=chosen.max().item(), title=name
+        )
+figure.colorbar(artist, ax=axes, shrink=0.8, pad=0.015)
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# It does not. It takes from the patches just above the one that asks, on the cat and on the cup alike. Its twin takes
+# about the same from everywhere.
+
+# %%
+above = chosen.reshape(2, 2, 8, 8)[:, :, 2, 1:4].sum(dim=-1)  # the three patches above
+for name, shares in zip(("trained", "twin"), above.tolist(), strict=True):
+    print(f"{name:8} three patches above: cat {shares[0]:.2f}, coffee {shares[1]:.2f}")
+print(f"three of 65 equal weights: {3 / 65:.2f}")
 
 # %% [markdown]
-# At 224 pixels, with 197 tokens, ViT-S spends most of its attention layer in matrices whose cost grows linearly. The
-# two meet at $N = 2D$. That is arithmetic; here is a clock. The times are of the machine that built this page, and
-# yours will differ.
+# What is seen? Training has made a map that is far from uniform, and at this query the place matters more than what
+# is in the picture.
+#
+# What is not seen? That it has found an eye. That the model needs this head for its answer. And that heads in general
+# are like this one: we looked for the sharpest, in two pictures, at one query. [Lesson 9](09_what_it_learns.ipynb) asks
+# all of them, over many pictures, and takes heads away to see who is missed.
+
+# %% [markdown] anchor="cost" tags=["deeper"]
+# ## What it costs
+#
+# Let the sequence be $n$ tokens long, $N + 1$ with a class token. The attention matrix has $n^2$ entries, and each
+# costs $d$ multiplications per head, $D$ for all heads. It is made once and used once, so $2n^2D$ together. The four
+# projections, queries, keys, values and output, cost $4nD^2$. So short sequences spend their time in the projections
+# and long ones in the attention matrix. [Lesson 5](05_model.ipynb#larger-images) finds where the one overtakes the
+# other in a whole model; here is a clock. The times are of the machine that built this page, and yours will differ.
 
 
 # %%
@@ -763,49 +831,50 @@ def best_time(function, repeats=5):
     return min(times)
 
 
+D, h = 384, 6
 layer = Attention(D, h)
 sizes = [64, 128, 256, 512, 1024, 2048]
 times = {"projections": [], "explicit": [], "fused": []}
 with torch.inference_mode():
-    for N in sizes:
-        z = torch.randn(1, N, D)
-        q, k, v = torch.randn(3, 1, h, N, D // h)
+    for n in sizes:
+        z = torch.randn(1, n, D)
+        qkv = torch.randn(3, 1, h, n, D // h)
         times["projections"].append(best_time(lambda: (layer.qkv(z), layer.proj(z))))
-        times["explicit"].append(best_time(lambda: explicit_attention(q, k, v)))
-        times["fused"].append(best_time(lambda: F.scaled_dot_product_attention(q, k, v)))
+        times["explicit"].append(best_time(lambda: explicit_attention(*qkv)))
+        times["fused"].append(best_time(lambda: F.scaled_dot_product_attention(*qkv)))
 
-# %% alt="Two plots on logarithmic axes over N from 64 to 2048. Left, milliseconds: the projections grow like N, explicit attention grows about like the guide line N squared, and so does the fused kernel. Right, megabytes: the attention matrices of one layer start level with the tokens and grow like N squared, the tokens like N."
+# %% alt="Two plots on logarithmic axes over the number of tokens from 64 to 2048. Left, milliseconds: the projections grow in proportion, explicit attention grows about like the guide line n squared, and so does the fused kernel. Right, megabytes: the attention matrices of one layer start level with the tokens and grow like n squared, the tokens like n." jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
 figure.get_layout_engine().set(w_pad=0.12)
 for (name, seconds), marker in zip(times.items(), "^os", strict=True):
     left.plot(sizes, [1e3 * s for s in seconds], marker=marker, markersize=4, label=name)
 anchor = 1e3 * times["explicit"][3]
-left.plot(sizes, [anchor * (N / sizes[3]) ** 2 for N in sizes], "--", color=FAINT, linewidth=1.2, label="N²")
+left.plot(sizes, [anchor * (n / sizes[3]) ** 2 for n in sizes], "--", color=FAINT, linewidth=1.2, label="n²")
 right.plot(
     sizes,
-    [h * N * N * 4 / 1e6 for N in sizes],
+    [h * n * n * 4 / 1e6 for n in sizes],
     "o-",
     color=CYCLE[1],
     markersize=4,
     label="attention matrices",
 )
-right.plot(sizes, [N * D * 4 / 1e6 for N in sizes], "^-", color=CYCLE[0], markersize=4, label="tokens")
+right.plot(sizes, [n * D * 4 / 1e6 for n in sizes], "^-", color=CYCLE[0], markersize=4, label="tokens")
 for ax, label in ((left, "milliseconds"), (right, "megabytes")):
-    ax.set(xlabel="N", ylabel=label, yscale="log")
+    ax.set(xlabel="tokens", ylabel=label, yscale="log")
     ax.set_xscale("log", base=2)
     ax.legend()
 plt.show()
 
 # %% [markdown]
 # On logarithmic axes a power is a straight line and its exponent is the slope. Compare explicit attention with the
-# dashed guide of slope two, and the projections with both. Do not expect exact lines, nor a crossing at just $2D$: a
-# clock also sees a large matrix being moved through memory, which no count of multiplications shows. The plot on the
-# right is no measurement. It says what one layer's attention matrices and tokens take in fp32.
+# dashed guide of slope two, and the projections with both. Do not expect exact lines: a clock also sees a large matrix
+# being moved through memory, which no count of multiplications shows. The plot on the right is no measurement. It says
+# what one layer's attention matrices and tokens take in fp32.
 
-# %% [markdown] anchor="two-paths"
+# %% [markdown] anchor="two-paths" tags=["deeper"]
 # ## Two paths
 #
-# The curve called “fused” is `F.scaled_dot_product_attention`. Its fused kernels do the same arithmetic, $N^2$
+# The curve called “fused” is `F.scaled_dot_product_attention`. Its fused kernels do the same arithmetic, the square
 # included, but work through the matrix in blocks and keep only a running maximum and a running sum for each row (Dao
 # et al., 2022). The whole matrix never exists, so it takes no memory, and it cannot be looked at. That is why our
 # layer has `need_weights`, and why asking for weights takes the explicit path. Values and gradients are the same.
@@ -828,9 +897,9 @@ print("two paths, one result:", tuple(fused.shape))
 
 # %%
 print(inspect.getsource(prefers_explicit))
-for dtype, N in ((torch.float32, 65), (torch.bfloat16, 65), (torch.bfloat16, 4096)):
-    chosen = "explicit" if prefers_explicit(torch.zeros(1, 6, N, 64, dtype=dtype)) else "fused"
-    print(f"on a CPU, {dtype}, {N} tokens -> {chosen}")
+for dtype, n in ((torch.float32, 65), (torch.bfloat16, 65), (torch.bfloat16, 4096)):
+    explicit = prefers_explicit(torch.zeros(1, 6, n, 64, dtype=dtype))
+    print(f"on a CPU, {dtype}, {n} tokens:", "explicit" if explicit else "fused")
 
 # %% [markdown]
 # One cannot derive such a rule from the equations. It was measured, and the measurements are kept in
@@ -847,7 +916,7 @@ _, before = dropping(z, need_weights=True)
 assert_close(before.sum(dim=-1), torch.ones(2, h, 197))
 print("rows of returned weights sum to 1, in training too")
 
-# %% [markdown] anchor="mistakes"
+# %% [markdown] anchor="mistakes" tags=["deeper"]
 # ## Common mistakes
 #
 # The wrong axis, the forgotten transposition and the shift by one class token you have met. Five more.
@@ -861,8 +930,8 @@ right = F.scaled_dot_product_attention(q, k, v)
 forgotten = (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
 twice = F.scaled_dot_product_attention(q / math.sqrt(16), k, v)
 for name, wrong in (("forgotten", forgotten), ("twice", twice)):
-    print(f"{name:9} same shape {wrong.shape == right.shape}, same numbers {torch.allclose(wrong, right)}")
-    assert wrong.shape == right.shape
+    print(f"{name:9} same shape {wrong.shape == right.shape}", end=", ")
+    print("same numbers", torch.allclose(wrong, right))
     assert not torch.allclose(wrong, right)
 
 # %% [markdown]
@@ -871,7 +940,7 @@ for name, wrong in (("forgotten", forgotten), ("twice", twice)):
 
 # %%
 reversed_axes = k.permute(3, 2, 1, 0)  # what k.T means on four axes
-print("k", tuple(k.shape), "-> k.T", tuple(reversed_axes.shape), "but k.mT", tuple(k.mT.shape))
+print("k", tuple(k.shape), "k.T", tuple(reversed_axes.shape), "k.mT", tuple(k.mT.shape))
 try:
     q @ reversed_axes
 except RuntimeError as error:
@@ -898,11 +967,11 @@ z = torch.randn(B, N, D)
 with torch.no_grad():
     qkv = attention.qkv(z)  # (B, N, 3D)
     grouped = qkv.reshape(B, N, 3, h, D // h).permute(2, 0, 3, 1, 4)  # (3, B, h, N, d)
-    interleaved = qkv.reshape(B, N, h, 3, D // h).permute(3, 0, 2, 1, 4)  # (3, B, h, N, d)
-    one, other = (F.scaled_dot_product_attention(*parts) for parts in (grouped, interleaved))
-print(f"same shape {one.shape == other.shape}, same numbers {torch.allclose(one, other)}")
-assert one.shape == other.shape
-assert not torch.allclose(one, other)
+    interleaved = qkv.reshape(B, N, h, 3, D // h).permute(3, 0, 2, 1, 4)
+    one = F.scaled_dot_product_attention(*grouped)
+    other = F.scaled_dot_product_attention(*interleaved)
+print("same shape  ", one.shape == other.shape)
+print("same numbers", torch.allclose(one, other))
 
 # %% [markdown]
 # **Weights kept on the module.** `self.weights = weights` in `forward` looks handy for a picture. It forbids the fused
@@ -913,7 +982,6 @@ assert not torch.allclose(one, other)
 config = get_config("vit_b_16")
 held = 64 * config.depth * config.num_heads * config.num_tokens**2 * 4
 print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
-assert [name for name, value in vars(attention).items() if isinstance(value, torch.Tensor)] == []
 
 # %% [markdown] anchor="check-yourself"
 # ## Check yourself
@@ -963,9 +1031,71 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. One query.** At the end of a ViT only the class token's output is read. In the last block, compute the
-# attention of token 0 alone and show that it equals row 0 of the full result. How does the cost of the attention
-# matrix grow now?
+# **1. With a pencil.** (10 minutes, easy.) Keep the toy's tokens and our $\mathbf{U}_v$, let $\mathbf{U}_q$ and
+# $\mathbf{U}_k$ be the identity. What is the flat token's output, and whom does the horizontal edge take most from?
+# Done when your answers stand in `assert out[0].tolist() == [..., ...]` and `assert A[2].argmax() == ...`, with `A` the
+# weights and `out` the outputs, and both pass.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# You have computed these scores before: `tokens @ tokens.T`.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+#
+# tokens = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.0]])
+# U_v = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+# A = (tokens @ tokens.T / 2**0.5).softmax(dim=-1)
+# out = A @ (tokens @ U_v)
+# assert out[0].tolist() == [0.5, 1.0]  # equal weights: the mean of the four values
+# assert A[2].argmax() == 2  # of itself: its own score is its squared length, 4
+# ```
+#
+# </details>
+#
+# **2. Somebody else's order.** (15 minutes, medium.) In some code the rows of the fused matrix `(3D, D)` go by heads:
+# query, key and value of head 0, each $d$ rows, then head 1, and so on. Write `to_ours(weight, h)` that sorts them into
+# our order. Done when `assert torch.equal(to_ours(theirs, 3) @ z, torch.cat([q, k, v]))` passes for a random matrix of
+# whole numbers, one token `z` and its queries, keys and values.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Split the first axis in three, as you split columns into heads, and exchange two of the pieces. `reshape` alone is
+# the careless way.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+#
+#
+# def to_ours(weight, h):
+#     rows, D = weight.shape
+#     return weight.reshape(h, 3, rows // (3 * h), D).transpose(0, 1).reshape(rows, D)
+#
+#
+# h, d, D = 3, 4, 12
+# matrices = torch.randint(-3, 4, (h, 3, d, D)).float()  # head, query or key or value
+# theirs = matrices.reshape(3 * D, D)
+# z = torch.randint(-3, 4, (D,)).float()
+# q, k, v = ((matrices[:, i] @ z).flatten() for i in range(3))  # heads side by side
+# assert torch.equal(to_ours(theirs, h) @ z, torch.cat([q, k, v]))
+# assert not torch.equal(theirs @ z, torch.cat([q, k, v]))
+# ```
+#
+# </details>
+#
+# **3. One query.** (10 minutes, easy.) At the end of a ViT only the class token's output is read. Compute the attention
+# of token 0 alone, from `q, k, v = torch.randn(3, 2, 6, 197, 64)`. How does the cost of the attention matrix grow now?
+# Done when `assert_close(one[:, :, 0], full[:, :, 0], rtol=1e-4, atol=1e-5)` passes, with `full` the whole result.
 #
 # <details>
 # <summary>Hint</summary>
@@ -988,18 +1118,18 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # assert_close(one[:, :, 0], full[:, :, 0], rtol=1e-4, atol=1e-5)
 # ```
 #
-# One row instead of $N$: the cost grows linearly with $N$.
+# One row instead of all: the cost grows in proportion to the number of tokens.
 #
 # </details>
 #
-# **2. Temperature.** Divide the scores by a temperature $\tau$ before the softmax. Show that the entropy of a row
-# grows with $\tau$, and find what happens for $\tau \to 0$ and $\tau \to \infty$.
+# **4. Temperature.** (15 minutes, medium.) Divide `scores = torch.randn(100, 197)` by a temperature $\tau$ before the
+# softmax. What happens for $\tau \to 0$ and $\tau \to \infty$? Done when `assert (entropies.diff(dim=0) > 0).all()`
+# passes, with the entropies $-\sum p \log p$ of the rows, a line for each of five growing temperatures.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# The entropy of weights $p$ is $-\sum p \log p$. `torch.special.entr` computes $-p \log p$ and knows that it is 0 for
-# $p = 0$.
+# `torch.special.entr` computes $-p \log p$ and knows that it is 0 for $p = 0$.
 #
 # </details>
 # <details>
@@ -1024,8 +1154,9 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 #
 # </details>
 #
-# **3. The useless bias.** Show that the bias of the keys changes nothing in the output of `vit.attention.Attention`.
-# Then explain it.
+# **5. The useless bias.** (15 minutes, hard.) Show that the bias of the keys changes nothing in the output of
+# `vit.attention.Attention(12, 3)`, and explain it. Done when `assert_close(attention(z), before, rtol=1e-4, atol=1e-5)`
+# passes after `10 * torch.randn(12)` was added to the key bias, and fails after the same for the queries.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1048,7 +1179,7 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 #     before = attention(z)
 #     attention.qkv.bias[12:24] += 10 * torch.randn(12)  # the keys
 #     assert_close(attention(z), before, rtol=1e-4, atol=1e-5)
-#     attention.qkv.bias[:12] += torch.randn(12)  # the queries
+#     attention.qkv.bias[:12] += 10 * torch.randn(12)  # the queries
 #     assert not torch.allclose(attention(z), before, atol=1e-3)
 # ```
 #
@@ -1058,8 +1189,9 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 #
 # </details>
 #
-# **4. Cross-attention.** Queries may come from another sequence than keys and values. Let three tokens ask seven.
-# Predict the shapes of weights and output, then check with `nn.MultiheadAttention`.
+# **6. Cross-attention.** (10 minutes, medium.) Queries may come from another sequence than keys and values. Let
+# `askers = torch.randn(2, 3, 12)` ask `asked = torch.randn(2, 7, 12)` by `nn.MultiheadAttention` with three heads. Done
+# when `assert out.shape == (...)` and `assert weights.shape == (...)` pass with the numbers you predicted.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1088,52 +1220,19 @@ assert [name for name, value in vars(attention).items() if isinstance(value, tor
 # give three rows that sum to 7/3 on average.
 #
 # </details>
-#
-# **5. When does attention itself weigh as much?** For ViT-B, find the number of tokens at which the attention matrix
-# costs as many multiply-accumulates as the projections of its attention layer, and at which it costs as many as
-# projections and MLP together. Check both with `count_macs` on images of a fitting size.
-#
-# <details>
-# <summary>Hint</summary>
-#
-# The MLP is two matrices of $D \times 4D$. Use `class_token=False`, so that it need not be counted, and with it
-# `global_pool="avg"`.
-#
-# </details>
-# <details>
-# <summary>Solution</summary>
-#
-# ```python
-# from vit import count_macs, get_config
-#
-#
-# def parts(height, width):
-#     config = get_config("vit_b_16", img_size=(height, width), class_token=False, global_pool="avg")
-#     macs = count_macs(config)
-#     square = macs["attn.scores"] + macs["attn.values"]
-#     return config.num_tokens, square, macs["attn.qkv"] + macs["attn.proj"], macs["mlp"]
-#
-#
-# N, square, projections, _ = parts(512, 768)
-# assert N == 2 * 768 and square == projections  # 2N²D = 4ND²
-# N, square, projections, mlp = parts(1024, 1152)
-# assert N == 6 * 768 and square == projections + mlp  # 2N²D = 12ND²
-# ```
-#
-# </details>
 
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
 # Attention is a weighted mean of value vectors, and the weights come from the tokens: query times key, divided by
-# $\sqrt d$, softmax over the keys. Rows sum to 1, and that is the cheapest test there is. The division keeps the
-# spread of the scores the same at any width. With queries and keys of variance 1 a row is then a mean over many tokens
-# and not a choice of one. Heads are groups of columns of the same projections: they add no weights, only softmaxes. The attention
-# matrix grows with $N^2$ and the projections with $N$; fused kernels compute the same without storing that matrix. A map from random
-# weights is the answer of a random filter, and a stretched colour scale can make it look like insight.
+# $\sqrt d$, softmax over the keys. Rows sum to 1. The division keeps the
+# spread of the scores the same at any width. Heads are groups of columns of the same projections: they add no weights,
+# only softmaxes. The attention matrix grows with the square of the number of tokens and the projections in proportion.
+# A map from random weights is the answer of a random filter, and a stretched colour scale can make it look like
+# insight; a trained head is read beside its random twin.
 #
-# Attention alone is still one operation. What has to stand around it so that twelve of them can be stacked is the
-# subject of [lesson 4](04_encoder.ipynb), and [lesson 5](05_model.ipynb) stacks them.
+# What has to stand around it so that twelve of them can be stacked is the subject of [lesson 4](04_encoder.ipynb), and
+# [lesson 5](05_model.ipynb) stacks them.
 
 # %% [markdown] anchor="references"
 # ## References
