@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDED = [
     "01_patches",
     "05_model",
+    "06_training",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
