@@ -20,6 +20,7 @@ FOLDED = [
     "01_patches",
     "05_model",
     "06_training",
+    "07_inference",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
