@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -27,10 +27,10 @@
 # lesson is about knowing what one has built. What shape does each tensor have on the way? Where are the parameters, and
 # where is the arithmetic? Is it really the model that other people publish?
 #
-# After it you can write the class from memory, count its parameters and its cost on paper, load the weights of two
-# libraries into it, and recognise six mistakes of which most raise no error.
+# After it you can write the class from memory, count its parameters and its cost on paper, show that it is the model
+# of a library by loading that library's weights, and recognise mistakes that raise no error.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
 import math
@@ -54,12 +54,6 @@ from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw
 
 torch.manual_seed(0)
 use_style()
-
-photo = photograph("chelsea")  # (3, 224, 224)
-batch = photo[None]  # (1, 3, 224, 224): models take batches
-toy = torch.tensor([[1.0, 1, 0, 2], [1, 1, 0, 2], [2, 2, 0, 1], [0, 0, 1, 2]])
-print("photo", tuple(batch.shape), " toy", tuple(toy.shape))
-assert batch.shape == (1, 3, 224, 224)
 
 # %% [markdown] anchor="equations"
 # ## Four equations
@@ -114,11 +108,12 @@ class MyAttention(nn.Module):
         self.proj = nn.Linear(D, D)
 
     def forward(self, x):
-        B, N, D = x.shape
-        qkv = self.qkv(x).reshape(B, N, 3, self.h, D // self.h)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, h, N, D/h)
-        weights = (q @ k.transpose(-2, -1) / (D // self.h) ** 0.5).softmax(-1)  # (B, h, N, N)
-        return self.proj((weights @ v).transpose(1, 2).reshape(B, N, D))
+        B, tokens, D = x.shape  # N patches and the class token: N+1
+        qkv = self.qkv(x).reshape(B, tokens, 3, self.h, D // self.h)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, h, N+1, D/h)
+        scores = q @ k.transpose(-2, -1) / (D // self.h) ** 0.5  # (B, h, N+1, N+1)
+        mixed = scores.softmax(-1) @ v  # (B, h, N+1, D/h)
+        return self.proj(mixed.transpose(1, 2).reshape(B, tokens, D))
 
 
 class MyMlp(nn.Module):
@@ -148,7 +143,7 @@ class MyViT(nn.Module):
         N = (H // P) * (W // P)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(C, D, P, stride=P)})  # (1)!
         self.cls_token = nn.Parameter(torch.zeros(1, 1, D))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + N, D))
+        self.pos_embed = nn.Parameter(torch.zeros(1, N + 1, D))
         self.blocks = nn.ModuleList(MyBlock(D, h, hidden) for _ in range(L))  # (2)!
         self.norm = nn.LayerNorm(D, eps=1e-6)
         self.head = nn.Linear(D, K)
@@ -156,7 +151,7 @@ class MyViT(nn.Module):
     def forward(self, images):
         x = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)  # (B, N, D)
         cls = self.cls_token.expand(x.shape[0], -1, -1)  # (B, 1, D)
-        x = torch.cat([cls, x], dim=1) + self.pos_embed  # (B, 1 + N, D)
+        x = torch.cat([cls, x], dim=1) + self.pos_embed  # (B, N+1, D)
         for block in self.blocks:
             x = block(x)
         y = self.norm(x)[:, 0]  # (3)!
@@ -173,52 +168,55 @@ class MyViT(nn.Module):
 # `MyBlock.forward` is equations 2 and 3. `MyViT.forward` is the rest: equation 1 in its first three lines, equation 4
 # in its last but one. How long is the cell? Python keeps its text, so we can ask.
 
-# %%
+# %% jupyter={"source_hidden": true}
 lines, _ = inspect.findsource(MyViT.forward)  # the whole cell
 code = [line for line in lines if line.strip()]
 print(f"{len(lines)} lines, {len(code)} without the empty ones")
 assert len(lines) < 60
 
 # %% [markdown]
-# And does it run? The defaults are ViT-B/16. We build one with random weights and show it the cat.
+# And does it run? The defaults are ViT-B/16. We build one with random weights and show it the cat. What comes out is a
+# number for each of a thousand classes, called a *logit*: a score of any size. A softmax would turn the logits into
+# probabilities.
 
 # %%
+photo = photograph("chelsea")  # (3, 224, 224)
+batch = photo[None]  # (1, 3, 224, 224): models take batches
 mine = MyViT().eval()
 with torch.no_grad():
     logits = mine(batch)
-total = sum(p.numel() for p in mine.parameters())
 print("image", tuple(batch.shape), "-> logits", tuple(logits.shape))
-print(f"{total:,} parameters")
+print(f"{sum(p.numel() for p in mine.parameters()):,} parameters")
 assert logits.shape == (1, 1000)
 
 # %% [markdown] anchor="picture"
 # ## The whole thing in one picture
 #
-# A number for each of a thousand classes comes out. They are called *logits*: scores of any size, which a softmax would
-# turn into probabilities. What happened on the way? [Lesson 4](04_encoder.ipynb#ledger) asked one block, with forward
-# hooks. Now we hang one on every module of the model and let it write down the shape.
+# What happened on the way? PyTorch lets us listen. A *forward hook* is a function that a module calls after each of its
+# forward passes, with its input and its output. We hang one on every module of the model and let it write down the
+# shape. Before you look: which shapes leave the first block and the last?
 
-# %%
-shapes, hooks = {}, []
-for name, module in mine.named_modules():
+# %% predict="Which shapes leave the first block, the last block and the norm?"
+shapes = {}
 
-    def write_down(module, inputs, output, name=name):
+
+def listen(module, name):
+    def write_down(module, inputs, output):
         shapes[name] = tuple(output.shape[1:])  # without the batch axis
 
-    hooks.append(module.register_forward_hook(write_down))
+    return module.register_forward_hook(write_down)
+
+
+hooks = [listen(module, name) for name, module in mine.named_modules()]
 with torch.no_grad():
     mine(batch)
 for hook in hooks:
     hook.remove()
+for name in ("patch_embed.proj", "blocks.0", "blocks.11", "norm", "head"):
+    print(f"{name:18} -> {shapes[name]}")
 
-print(len(shapes), "modules were called, among them:")
-for name in ("patch_embed.proj", "blocks.0.mlp.fc1", "blocks.0", "blocks.11", "norm", "head"):
-    print(f"  {name:18} -> {shapes[name]}")
-assert shapes["blocks.0"] == shapes["blocks.11"] == shapes["norm"] == (197, 768)
-assert shapes["head"] == (1000,)
-
-# %% alt="A diagram in two rows. Above, from left to right: the cat under a grid of patches, 3 by 224 by 224; a column of patches, 196 by 768; a column of tokens with an orange class token on top, each beside the bar of its position, 197 by 768; a stack of cards, times 12; a norm; a head; a bar chart of 1000 scores. Below, one card opened: norm, attention with 12 matrices of 197 by 197, plus; norm, MLP of width 3072, plus; a line passes around each pair." tags=["remove-input"]
-N, D = shapes["norm"]
+# %% alt="A diagram in two rows. Above, from left to right: the cat under a grid of patches, 3 by 224 by 224; a column of patches, 196 by 768; a column of tokens with an orange class token on top, each beside the bar of its position, 197 by 768; a stack of cards, times 12; a norm; a head; a bar chart of 1000 scores. Below, one card opened: norm, attention with 12 matrices of 197 by 197, plus; norm, MLP of width 3072, plus; a line passes around each pair." jupyter={"source_hidden": true} tags=["remove-input"]
+tokens, D = shapes["norm"]  # N+1 tokens
 heads, hidden = mine.blocks[0].attn.h, shapes["blocks.0.mlp.fc1"][1]
 by = lambda *sides: " × ".join(str(side) for side in sides)
 BLUE, GREEN, SKY, AMBER = CYCLE[0], CYCLE[2], CYCLE[4], CYCLE[5]
@@ -256,7 +254,7 @@ for i in range(15):
 label(13, 46.5, by(*batch.shape[1:]))
 arrow((26, 62), (31, 62))
 # patches, tokens, positions
-indices = [0, 1, 2, None, N - 2]
+indices = [0, 1, 2, None, tokens - 2]
 for i, y in zip(indices, (67.2, 61.9, 56.6, 53.7, 48.5), strict=True):
     if i is None:
         for x in (34.7, 51.5, 65.5):
@@ -271,8 +269,8 @@ for i, y in zip(indices, (67.2, 61.9, 56.6, 53.7, 48.5), strict=True):
 box(46, 73.1, 11, 3.3, "CLS", ACCENT, ACCENT, "white", 7)
 box(62, 73.1, 7, 3.3, "", GREEN, GREEN)
 label(59.5, 74.7, "+")
-label(34.7, 46.5, by(N - 1, math.prod(batch.shape[1:]) // (N - 1)))
-label(57.5, 46.5, by(N, D))
+label(34.7, 46.5, by(tokens - 1, math.prod(batch.shape[1:]) // (tokens - 1)))
+label(57.5, 46.5, by(tokens, D))
 arrow((38, 62), (45, 62))
 label(41.3, 64.3, "E", style="italic", fontsize=9)
 arrow((70, 62), (75.5, 62))
@@ -280,7 +278,7 @@ arrow((70, 62), (75.5, 62))
 for i in (3, 2, 1, 0):
     box(76.5 + 1.3 * i, 53 + 1.3 * i, 13, 15, "block" if i == 0 else "", "white", z=6 - i)
 label(85.5, 76.5, f"× {len(mine.blocks)}", fontsize=9.5)
-label(84, 46.5, by(N, D))
+label(84, 46.5, by(tokens, D))
 # norm, head, scores
 arrow((94, 62), (98.5, 62))
 box(99, 55, 9, 14, "norm", "#e8eaee")
@@ -291,7 +289,7 @@ arrow((124, 62), (127.5, 62))
 bars = logits[0, :12] - logits[0].min() + 0.3
 for i, value in enumerate(bars / bars.max()):
     ax.barh(69.6 - 1.32 * i, 6 * value.item(), height=0.95, left=128.3, color=FAINT)
-label(103.5, 46.5, by(N, D))
+label(103.5, 46.5, by(tokens, D))
 label(131, 46.5, by(*shapes["head"]))
 
 # one block opened
@@ -312,21 +310,19 @@ arrow((68, 18), (68, 31.5), (118, 31.5), (118, 20))
 arrow((120, 18), (132, 18))
 for x in (62, 118):
     box(x - 2, 16, 4, 4, "+", "white")
-label(44.5, 8, by(heads, N, N))
-label(100.5, 8, by(N, hidden))
+label(44.5, 8, by(heads, tokens, tokens))
+label(100.5, 8, by(tokens, hidden))
 for x in (36, 93):
-    label(x, 33.7, by(N, D), fontsize=7.5)
+    label(x, 33.7, by(tokens, D), fontsize=7.5)
 plt.show()
 
 # %% [markdown]
-# Nearly all numbers in the drawing follow from the shapes that the hooks wrote down. The attention matrices, 12 × 197 ×
-# 197, do not: no module returns them. What stands below attention and MLP is the largest tensor *inside* that box. (The
-# code that draws it is in the notebook; the page leaves it out.) Read the upper row once, then the lower one, which
-# opens a single card of the stack.
+# Read the upper row once, then the lower one, which opens a single card of the stack. What stands below attention and
+# MLP is the largest tensor *inside* that box. (The code that draws it is in the notebook; the page leaves it out.)
 #
-# Follow the shapes, and notice how little they change. From the class token to the last norm every tensor that leaves
-# a box is 197 × 768. That is what makes the stack possible: a block returns the shape it was given, so any number of
-# them can follow one another.
+# Notice how little the shapes change. From the class token to the last norm every tensor that leaves a box is 197 ×
+# 768. That is what makes the stack possible: a block returns the shape it was given, so any number of them can follow
+# one another.
 
 # %% [markdown] anchor="toy"
 # ## With a pencil
@@ -339,10 +335,11 @@ plt.show()
 # The head shall answer two questions. The score of “vertical edge” is the first number of $\mathbf{y}$. The score of
 # “horizontal edge” is minus the second, since our horizontal edge, bright above and dark below, is $(0, -2)$.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Which of the two scores is the larger, vertical or horizontal edge?"
+toy = torch.tensor([[1.0, 1, 0, 2], [1, 1, 0, 2], [2, 2, 0, 1], [0, 0, 1, 2]])
+E = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])  # (P·P, D)
 tiny = MyViT(H=4, W=4, P=2, C=1, K=2, D=2, L=1, h=1, hidden=8)
 block = tiny.blocks[0]
-E = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])  # (P·P, D)
 with torch.no_grad():
     for parameter in tiny.parameters():
         parameter.zero_()
@@ -363,12 +360,12 @@ print("vertical edge, horizontal edge:", [round(s, 3) for s in scores[0].tolist(
 # CLS is $(0,0)$, so its query is zero and all its scores are equal: it takes a fifth of everyone. A fifth of
 # $(1,-1) + (1,-1)$ is $(0.4, -0.4)$. The last norm makes $(1,-1)$ of that, and the head $(1, 1)$.
 
-# %%
+# %% jupyter={"source_hidden": true}
 with torch.no_grad():
     tokens = tiny.patch_embed["proj"](toy[None, None]).flatten(2).transpose(1, 2)[0]  # (N, D)
-    z0 = torch.cat([torch.zeros(1, 2), tokens])  # (1 + N, D), equation 1
+    z0 = torch.cat([torch.zeros(1, 2), tokens])  # (N+1, D), equation 1
     normed = block.norm1(z0)
-    weights = (normed @ normed.T / 2**0.5).softmax(-1)  # (1 + N, 1 + N)
+    weights = (normed @ normed.T / 2**0.5).softmax(-1)  # (N+1, N+1)
     z1 = z0 + weights @ normed  # equation 2; the MLP of equation 3 adds zero
     y = tiny.norm(z1)[0]  # (D,), equation 4
     by_hand = tiny.head(y)  # (K,)
@@ -379,7 +376,7 @@ assert_close(by_hand, torch.tensor([1.0, 1.0]), rtol=1e-4, atol=1e-4)
 assert_close(by_hand[None], scores)
 print("by hand = the class:", [round(s, 3) for s in by_hand.tolist()])
 
-# %% alt="Six small matrices in a row. The five tokens z0; the same after the norm, where the second and third patch have become equal, 1 and minus 1; the 5 by 5 attention weights, whose first row is 0.20 throughout; the tokens z1 after attention; y, which is 1 and minus 1; and the two scores, 1 and 1."
+# %% alt="Six small matrices in a row. The five tokens z0; the same after the norm, where the second and third patch have become equal, 1 and minus 1; the 5 by 5 attention weights, whose first row is 0.20 throughout; the tokens z1 after attention; y, which is 1 and minus 1; and the two scores, 1 and 1." jupyter={"source_hidden": true}
 names = ["CLS", "0", "1", "2", "3"]
 stages = [
     ("z₀", z0, names, "{:.1f}"),
@@ -399,18 +396,18 @@ plt.show()
 # Equal scores. The toy has one vertical and one horizontal edge of the same strength, so a tie is the right answer.
 # Is it right for the right reason? Take the horizontal edge out of the picture and ask again.
 
-# %%
+# %% predict="The horizontal edge is gone. What are the two scores now?"
 without = toy.clone()
 without[2:, :2] = 1.0  # patch 2 becomes flat
 with torch.no_grad():
-    print("no horizontal edge:", [round(s, 3) for s in tiny(without[None, None])[0].tolist()])
-    assert_close(tiny(without[None, None]), scores, rtol=1e-4, atol=1e-4)
+    scores_without = tiny(without[None, None])
+print("no horizontal edge:", [round(s, 3) for s in scores_without[0].tolist()])
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The same tie. Look at the second part of the figure: after the norm, patch 1 and patch 2 are one and the same
 # vector. [Lesson 4](04_encoder.ipynb) warned us that a norm takes two numbers from every token and leaves of two no
 # more than a sign. So this model can say “vertical” and “horizontal” only together. The toy has shown the whole path,
-# and that $D = 2$ is too narrow for it. The first exercise gives it a third number.
+# and that $D = 2$ is too narrow for it. An exercise gives it a third number.
 
 # %% [markdown] anchor="vit-model"
 # ## The finished piece
@@ -424,10 +421,9 @@ for method in ("embed", "forward_features", "forward_head", "forward"):
 
 # %% [markdown]
 # Two classes, written apart, with parameters of the same names. If they are the same model, then one can load the
-# weights of the other, and on the cat both must say the same. Class token and positions of `mine` are zero so far,
-# and a zero in the wrong place is not noticed. So the weights travel from `ours`, whose positions are random, to
-# `mine`, and before that the class token becomes random, too. (`assign` hands over the tensors themselves and copies
-# nothing, so from here on the two models share one set of weights. It saves memory.)
+# weights of the other, and on the cat both must say the same. A zero in the wrong place would not be noticed, so the
+# weights travel from `ours`, whose positions are random, to `mine`, and before that the class token becomes random,
+# too. (`assign` hands over the tensors themselves, so from here on the two models share one set of weights.)
 
 # %%
 torch.manual_seed(0)
@@ -437,24 +433,23 @@ print(mine.load_state_dict(ours.state_dict(), assign=True))
 with torch.no_grad():
     a, b = mine(batch), ours(batch)
 assert_close(a, b, rtol=1e-4, atol=1e-4)
-print("logits of mine and ours differ by less than 1e-4:", bool((a - b).abs().max() < 1e-4))
-print("and they are not all alike:", bool(b.std() > 0.1))
+print("logits of mine and ours agree; they are not all alike:", bool(b.std() > 0.1))
 
 # %% [markdown]
-# The last line is there because an equality of zeros proves nothing. We will need that thought again.
+# The last question is there because an equality of zeros proves nothing. We will need that thought again.
 
 # %% [markdown] anchor="ledger"
 # ## A ledger of every tensor
 #
-# The hooks wrote down shapes. A hook also sees its module, so it can count more: the parameters that the module owns,
-# and the multiplications it has just done. A linear layer and a convolution are alike in this. Every number of the
-# output is an inner product with one row, or one kernel, of the weight: as many multiply-accumulates (MACs) as that
-# has entries. Attention adds its own: $N^2 D$ for all the products of queries with keys, and as many for the weighted
-# sums of values.
+# A hook also sees its module, so it can count more than shapes: the parameters that the module owns, and the
+# multiplications it has just done. In a linear layer and in a convolution every number of the output is an inner
+# product with one row, or one kernel, of the weight: as many multiply-accumulates (MACs) as that has entries. (A MAC is
+# one product and its addition.) Attention adds its own. With the class token the sequence is $N+1$ long, so all the
+# products of queries with keys take $(N+1)^2 D$, and the weighted sums of values as many.
 #
 # Blocks are all alike, so the ledger writes one line for all of them, and asserts on the way that it may.
 
-# %%
+# %% jupyter={"source_hidden": true}
 COUNTED = (nn.Conv2d, nn.LayerNorm, nn.Linear, nn.GELU)
 
 
@@ -473,8 +468,8 @@ def ledger(model, images):
         inner = module.weight[0].numel() if isinstance(module, nn.Linear | nn.Conv2d) else 0
         add(name, tuple(output.shape[1:]), own, output.numel() * inner)
         if name.endswith("qkv"):
-            (N, D), h = inputs[0].shape[1:], model.config.num_heads
-            add(name.replace("qkv", "matrix"), (h, N, N), 0, 2 * N * N * D)
+            (tokens, D), h = inputs[0].shape[1:], model.config.num_heads
+            add(name.replace("qkv", "matrix"), (h, tokens, tokens), 0, 2 * tokens**2 * D)
 
     for name, module in model.named_modules():
         if isinstance(module, COUNTED) or name in ("patch_embed", "pos_drop"):
@@ -494,7 +489,7 @@ def ledger(model, images):
 # Two models side by side: ViT-Base on the cat, and our smallest preset, made for images of 32 × 32 pixels. Parameters
 # and MACs of a folded line are sums over its blocks, so that the columns add up. Shapes are without the batch axis.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Which two lines of a block hold most of its parameters? Which holds none?"
 nano = create_model("vit_nano_4").eval()
 small = photograph("chelsea", img_size=32)[None]  # (1, 3, 32, 32)
 base_rows, nano_rows = ledger(ours, batch), ledger(nano, small)
@@ -515,15 +510,16 @@ for name, row in base_rows.items():
 totals = [[sum(row[i] for row in rows.values()) for i in (1, 2)] for rows in (base_rows, nano_rows)]
 print(f"{'total':20}" + "".join(cells((), *total, 0) for total in totals))
 
+# %% [markdown] tags=["answer"]
+# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The attention matrix has no parameters at all. In ViT-B
+# it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
+
 # %% [markdown]
-# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The $N \times N$ attention matrix has no parameters at
-# all. In ViT-B it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
-#
 # A ledger that nobody audits is decoration. Three audits. The parameters must add up to what PyTorch counts, the MACs
 # to what our package predicts from the configuration alone, and the line `attn.matrix`, which no module returns, must
 # have the shape of the attention weights that `attention_maps` hands out, one tensor for each block.
 
-# %%
+# %% jupyter={"source_hidden": true}
 for model, images, rows in ((ours, batch, base_rows), (nano, small, nano_rows)):
     assert sum(row[1] for row in rows.values()) == sum(p.numel() for p in model.parameters())
     assert sum(row[2] for row in rows.values()) == sum(count_macs(model.config).values())
@@ -542,7 +538,7 @@ assert base_rows["blocks.*.mlp.fc1"][0] == (197, 4 * 768)
 # > **The paper.** “The “Base” and “Large” models are directly adopted from BERT and we add the larger “Huge” model.”
 # > (section 4.1)
 #
-# The paper's Table 1 lists them with 86, 307 and 632 million parameters. DeiT (Touvron et al., 2021) added two below,
+# The paper's Table 1 lists 86, 307 and 632 million parameters. DeiT (Touvron et al., 2021) added two below,
 # Ti and S. Can we count all five? The largest needs two and a half gigabytes as 32-bit floats, and we do not need a
 # single one of its values. PyTorch has a device for that. A tensor on the *meta* device has a shape and a type, and
 # no storage.
@@ -555,17 +551,17 @@ def on_meta(name, **overrides):
 
 
 huge = on_meta("vit_h_14")
-bytes_ = sum(p.nbytes for p in huge.parameters())
-print(f"ViT-H/14 would take {bytes_ / 1e9:.2f} GB; its tensors are on {huge.head.weight.device!s}")
+gigabytes = sum(p.nbytes for p in huge.parameters()) / 1e9
+print(f"ViT-H/14 would take {gigabytes:.2f} GB, and is on {huge.head.weight.device!s}")
 
 # %% [markdown]
 # 1. Everything created inside, parameters and buffers alike, lives nowhere. Even initialisation runs, and fills
 #    nothing.
 
 # %% [markdown]
-# The name of a parameter tells to which part it belongs. We sort by it and add up.
+# The name of a parameter tells its part. We sort by it and add up.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Where are most parameters, in attention or in the MLPs? How many times as many?"
 PARTS = ["embedding", "attention", "MLP", "norms", "head"]
 SIZES = ["vit_ti_16", "vit_s_16", "vit_b_16", "vit_l_16", "vit_h_14"]
 counted = {}
@@ -592,43 +588,47 @@ for name in SIZES:
     columns = "".join(f"{count[part] / 1e6:9.2f}M" for part in PARTS)
     print(f"{name:10} {sizes} |{columns} |{count.total():12,}")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # $L$, $D$, MLP and heads of the lower three are the rows of Table 1, number for number. A head is 64 wide everywhere
 # but in Huge. And in each model the MLPs hold twice as many parameters as attention. Why? A block has four
 # $D \times D$ matrices for attention (queries, keys, values, projection) and two of $D \times 4D$ for the MLP, so
-# $4D^2$ against $8D^2$. Put together, with the biases and norms:
+# $4D^2$ against $8D^2$.
+
+# %% [markdown]
+# Put together, with the biases and norms:
 #
 # $$\underbrace{D(P^2C + 1)}_{\text{projection}} + \underbrace{D + (N+1)D}_{\text{class token, positions}}
 # + \underbrace{L\,(12D^2 + 13D)}_{\text{blocks}} + \underbrace{2D}_{\text{norm}} + \underbrace{K(D+1)}_{\text{head}}$$
 #
 # If you want one number to remember, it is $12D^2L$. How good is it?
 
-# %%
+# %% jupyter={"source_hidden": true}
 print("             formula  12·D²·L / exact")
 for name in SIZES:
     c = get_config(name)
     D, L, P, N, K = c.embed_dim, c.depth, c.patch_size, c.num_patches, c.num_classes
-    formula = D * (P * P * 3 + 1) + D + (N + 1) * D + L * (12 * D * D + 13 * D) + 2 * D + K * (D + 1)
-    assert formula == counted[name].total()
+    ends = D * (P * P * 3 + 1) + D + (N + 1) * D + 2 * D + K * (D + 1)
+    formula = ends + L * (12 * D * D + 13 * D)
     print(f"{name:10} {formula:12,} {12 * D * D * L / formula:9.3f}")
+    assert formula == counted[name].total()
 
 # %% [markdown]
 # For the larger ones it misses by a few per cent at most; the smallest carries its embedding and its thousand-class
 # head as a heavier rucksack. The rule also says how models grow. Twice the depth doubles the stack; twice the width
 # makes it four times as large.
 
-# %% alt="Two groups of horizontal bars, one bar per model from Ti to H, each filled to 100 per cent. Left, parameters: attention takes about one third and the MLP two thirds; embedding and head are visible in Ti and S, barely in B. Right, multiply-accumulates: the attention projections, then the N by N matrix, then the MLP; the matrix is a strip that narrows from Ti to L and is a little wider again in H."
+# %% alt="Two groups of horizontal bars, one bar per model from Ti to H, each filled to 100 per cent. Left, parameters: attention takes about one third and the MLP two thirds; embedding and head are visible in Ti and S, barely in B. Right, multiply-accumulates: the attention projections, then the attention matrix, then the MLP; the matrix is a strip that narrows from Ti to L and is a little wider again in H." jupyter={"source_hidden": true}
 macs_of = {}
 for name in SIZES:
     m = count_macs(get_config(name))
     macs_of[name] = {
         "embedding": m["patch_embed"],
         "attention": m["attn.qkv"] + m["attn.proj"],
-        "N×N matrix": m["attn.scores"] + m["attn.values"],
+        "attention matrix": m["attn.scores"] + m["attn.values"],
         "MLP": m["mlp"],
         "head": m["head"],
     }
-order = ["embedding", "attention", "N×N matrix", "MLP", "norms", "head"]
+order = ["embedding", "attention", "attention matrix", "MLP", "norms", "head"]
 colors = dict(zip(order, [CYCLE[2], CYCLE[0], CYCLE[4], CYCLE[1], INK, CYCLE[3]], strict=True))
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.7), sharey=True)
 for ax, shares, title in ((axes[0], counted, "parameters"), (axes[1], macs_of, "MACs at 224 × 224")):
@@ -644,18 +644,18 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 plt.show()
 
 # %% [markdown]
-# On the right the same models by arithmetic. The $N \times N$ attention matrix, the famous quadratic part, is the
-# thin light-blue strip. It gets thinner as $D$ grows. (Huge has smaller patches and so more tokens, which gives a
+# On the right the same models by arithmetic. The attention matrix, the famous quadratic part, is the thin light-blue
+# strip. It gets thinner as $D$ grows. (Huge has smaller patches and so more tokens, which gives a
 # little of it back.)
 
-# %% [markdown] anchor="table-1"
+# %% [markdown] anchor="table-1" tags=["deeper"]
 # ### 86 or 86.6?
 #
 # Our Base has 86.6 million parameters and the paper's 86. The paper's table does not say what it leaves out. So
 # count in several ways and see which of them gives the printed numbers: with the head of a thousand classes; with no
 # head; and with the hidden layer of the pre-training head, but without its classifier.
 
-# %%
+# %% jupyter={"source_hidden": true}
 names = ["vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"]
 ways = {"with a head of 1000": "linear", "without head": "none", "hidden layer only": "mlp"}
 table = {way: [] for way in ways}
@@ -666,7 +666,8 @@ for way, head in ways.items():
         kept = [p.numel() for key, p in parameters if head != "mlp" or not key.startswith("head.")]
         table[way].append(sum(kept) / 1e6)
     print(f"{way:22}" + "".join(f"{millions:9.2f}" for millions in table[way]))
-print(f"{'the paper':22}" + "".join(f"{p:>9}" for p in ("86", "", "307", "", "632")))
+paper = ("86", "", "307", "", "632")
+print(f"{'the paper':22}" + "".join(f"{p:>9}" for p in paper))
 assert all(round(row[2]) != 307 for row in table.values())
 assert [round(table["hidden layer only"][i]) for i in (0, 3, 4)] == [86, 307, 632]
 
@@ -677,7 +678,7 @@ assert [round(table["hidden layer only"][i]) for i in (0, 3, 4)] == [86, 307, 63
 # the stack; about the stack itself there is no doubt. torchvision publishes its own counts beside its weights, and we
 # can read them without downloading anything:
 
-# %%
+# %% jupyter={"source_hidden": true}
 published = {}
 for name in ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32"):
     published[name] = torchvision.models.get_model_weights(name).IMAGENET1K_V1.meta
@@ -692,9 +693,9 @@ for name in ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32"):
 #
 # A multiply-accumulate is one multiplication and one addition, $a \leftarrow a + w \cdot x$, so two floating-point
 # operations. Our package counts MACs. PyTorch brings a counter of FLOPs that watches the operations as they run. It
-# works on the meta device, too, where nothing is computed. If both are honest, one is exactly twice the other.
+# works on the meta device, too, where nothing is computed. How should the two compare, if both are honest?
 
-# %%
+# %% jupyter={"source_hidden": true} predict="PyTorch's FLOPs divided by our MACs: which number?"
 print("              our MACs        PyTorch's FLOPs   ratio   torchvision's “GFLOPs”")
 for name in PRESETS:
     model = on_meta(name)
@@ -707,15 +708,25 @@ for name in PRESETS:
     assert theirs is None or theirs == round(macs / 1e9, 3)
     print(f"{name:10} {macs:15,} {flops:20,} {flops / macs:6.1f}   {theirs or '':>12}")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Exactly twice, for every preset. And torchvision's figure, which its documentation lists as GFLOPS, is our number of
 # MACs to the last digit. So 17.6 counts multiply-accumulates, and ViT-B/16 does 35.1 billion floating-point
 # operations. Neither habit is wrong. To compare a number in one paper with a number in another, one has to know which
 # habit each has.
+
+# %% [markdown]
+# What neither counter sees are norms, softmax, GELU and the additions of the residual stream. They are few operations
+# and much memory traffic, so on a real machine they usually take a larger share of the time than of the arithmetic.
 #
-# Which does the paper have? Its Table 6 gives the cost of pre-training in exaFLOPs. We can try to arrive at it: our
-# MACs, times two, times three (a backward pass costs about two forward passes), times the 303 million images of JFT,
-# times the epochs.
+# > **The paper.** Speed on hardware “is not always well predicted by theoretical FLOPs due to details like lane widths
+# > and cache sizes”. (appendix D.5)
+
+# %% [markdown] anchor="table-6" tags=["deeper"]
+# ### What the paper counts
+#
+# Which habit does the paper have? Its Table 6 gives the cost of pre-training in exaFLOPs. We can try to arrive at it:
+# our MACs, times two, times three (a backward pass costs about two forward passes), times the 303 million images of
+# JFT, times the epochs.
 
 # %%
 table_6 = [("vit_b_32", 7, 55), ("vit_b_16", 7, 224), ("vit_l_32", 7, 196)]
@@ -730,25 +741,20 @@ for name, epochs, printed in table_6:
 # Four of six to the digit, the others within about two per cent. Two and three are our guess, and only their product
 # is tested here. But six operations for each MAC of a forward pass is what one gets when a FLOP is half a MAC and a
 # training step costs three forward passes. So the paper, it seems, counts as PyTorch does.
-#
-# What neither counter sees are norms, softmax, GELU and the additions of the residual stream. They are few operations
-# and much memory traffic, so on a real machine they usually take a larger share of the time than of the arithmetic.
-#
-# > **The paper.** Speed on hardware “is not always well predicted by theoretical FLOPs due to details like lane widths
-# > and cache sizes”. (appendix D.5)
 
 # %% [markdown] anchor="larger-images"
 # ### Larger images
 #
-# Per token and block the weights cost $12D^2$ MACs and the attention matrix $2ND$. They are equal when $N = 6D$. For
-# which image does that happen?
+# Per token and block the weights cost $12D^2$ MACs and the attention matrix $2(N+1)D$. They are equal when $N+1 = 6D$.
+# For which image does that happen?
 
-# %%
+# %% jupyter={"source_hidden": true} predict="How many pixels a side must an image have, roughly: 300, 1000 or 3000?"
 c = get_config("vit_b_16")
 even = 6 * c.embed_dim
-print(f"ViT-B: N = {even:,} tokens, an image of about {c.patch_size * even**0.5:.0f} pixels a side")
+side = c.patch_size * (even - 1) ** 0.5
+print(f"ViT-B: {even:,} tokens, an image of about {side:.0f} pixels a side")
 
-# %% alt="Two rising curves against the side of the image, from 64 to 2048 pixels, on logarithmic axes: the weights of ViT-B and its N by N attention matrix. The matrix starts far below, rises twice as steeply and crosses the weights a little above 1000 pixels. Dotted lines mark 224 and 384 pixels, where the matrix is still far below."
+# %% alt="Two rising curves against the side of the image, from 64 to 2048 pixels, on logarithmic axes: the weights of ViT-B and its attention matrix. The matrix starts far below, rises twice as steeply and crosses the weights a little above 1000 pixels. Dotted lines mark 224 and 384 pixels, where the matrix is still far below." jupyter={"source_hidden": true}
 sides = [64 * i for i in range(1, 33)]
 linear, quadratic = [], []
 for side in sides:
@@ -781,8 +787,8 @@ assert quadratic[sides.index(1152)] > linear[sides.index(1152)]
 #
 # The encoder returns 197 vectors. A classifier needs one. Which, and what comes after it?
 #
-# `forward_features` runs equations 1 to 3 and the norm, and returns all tokens. `forward_head` picks one vector and
-# classifies it. `forward` is the one after the other, nothing else. The split matters to whoever wants features
+# `forward_features`, whose source you have seen, returns all tokens after the norm. `forward_head` picks one vector and
+# classifies it. `forward` is the one after the other. The split matters to whoever wants features
 # instead of classes: for retrieval, for a linear probe, for detection, which needs every patch.
 
 # %%
@@ -792,13 +798,22 @@ with torch.no_grad():
     logits = ours.forward_head(features)  # (1, 1000)
     assert torch.equal(logits, ours(batch))
     assert torch.equal(pooled, features[:, 0])
-print("features", tuple(features.shape), "-> pooled", tuple(pooled.shape), "-> logits", tuple(logits.shape))
+for name, x in (("features", features), ("pooled", pooled), ("logits", logits)):
+    print(f"{name:8} {tuple(x.shape)}")
 
 # %% [markdown]
-# Three heads and two ways of reading are built in. The `mlp` head is the paper's for pre-training: one hidden layer
+# When a pre-trained ViT gets a new task, the paper cuts behind the encoder, not in the middle of the head:
+#
+# > **The paper.** “[W]e remove the whole head (two linear layers) and replace it by a single, zero-initialized linear
+# > layer outputting the number of classes required by the target dataset.” (appendix B.1.1)
+
+# %% [markdown] anchor="six-ends" tags=["deeper"]
+# ### Three heads, two ways of reading
+#
+# Six combinations are built in. The `mlp` head is the paper's for pre-training: one hidden layer
 # with a tanh, then the classifier. The paper does not print its width; ours is $D$.
 
-# %%
+# %% jupyter={"source_hidden": true}
 print("read   head     tokens  output      parameters   of the head")
 for pool in ("token", "avg"):
     for head in ("linear", "mlp", "none"):
@@ -812,13 +827,8 @@ for pool in ("token", "avg"):
 
 # %% [markdown]
 # In the lower half there is no class token, as in [lesson 2](02_positions.ipynb): one token fewer goes through the
-# encoder, and `global_pool="avg"` classifies the average of all normalised patches. With `head="none"` the pooled vector itself comes
-# out.
-#
-# When a pre-trained ViT gets a new task, the paper cuts behind the encoder, not in the middle of the head:
-#
-# > **The paper.** “[W]e remove the whole head (two linear layers) and replace it by a single, zero-initialized linear
-# > layer outputting the number of classes required by the target dataset.” (appendix B.1.1)
+# encoder, and `global_pool="avg"` classifies the average of all normalised patches. With `head="none"` the pooled
+# vector itself comes out.
 
 # %% [markdown] anchor="parity"
 # ## Is it the same model as theirs?
@@ -837,20 +847,22 @@ copied = create_model("vit_ti_16").eval()
 print(copied.load_state_dict(theirs.state_dict()))
 with torch.no_grad():
     a, b = copied(batch), theirs(batch)
-print("logits equal within 1e-4:", bool((a - b).abs().max() < 1e-4))
-print("logits all zero:", bool((b == 0).all()))
 assert_close(a, b, rtol=1e-4, atol=1e-4)
+print("the logits agree; all of them are zero:", bool((b == 0).all()))
 
 # %% [markdown]
 # 1. On import one of timm's dependencies remarks that there are no notebook widgets on this machine.
 
 # %% [markdown]
-# torchvision has the same model under other names. A dozen replacements translate them. It builds no Tiny by name, so
-# we give its class the sizes.
+# One model. Why ask whether the logits are all zero? With a head of zeros they would be, whatever the encoder does, and
+# a comparison of them could not fail. A check that cannot fail checks nothing.
+
+# %% [markdown] anchor="torchvision" tags=["deeper"]
+# ### torchvision, under other names
 #
-# One caution. torchvision starts its head at zero, as the paper does. Its logits are then all zero whatever the
-# encoder does, and a comparison of logits could not fail. A check that cannot fail checks nothing. So we give the
-# head random numbers first, and the class token and the biases while we are at it.
+# torchvision has the same model. A dozen replacements translate the names. It builds no Tiny by name, so we give its
+# class the sizes. And it starts its head at zero, as the paper does. So we give the head random numbers first, and the
+# class token and the biases while we are at it.
 
 # %%
 NAMES = [
@@ -876,7 +888,7 @@ def translate(key):
 
 
 sizes = {"num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
-vision = torchvision.models.VisionTransformer(image_size=224, patch_size=16, **sizes).eval()
+vision = torchvision.models.VisionTransformer(224, 16, **sizes).eval()
 with torch.no_grad():
     print("untouched, its logits are all zero:", bool((vision(batch) == 0).all()))
     for name, parameter in vision.named_parameters():
@@ -889,17 +901,16 @@ state = {translate(key): value for key, value in vision.state_dict().items()}
 print(copied.load_state_dict(state))
 with torch.no_grad():
     a, b = copied(batch), vision(batch)
-deeper = torchvision.models.VisionTransformer(32, 16, 1, 1, 8, 8, representation_size=8)
-assert hasattr(deeper.heads, "pre_logits")
-assert not hasattr(vision.heads, "pre_logits")
 print("logits equal within 1e-4:", bool((a - b).abs().max() < 1e-4))
 print("logits all zero:", bool((b == 0).all()))
 assert_close(a, b, rtol=1e-4, atol=1e-4)
 
-# %% [markdown]
-# Three programs, one model. Apart from names the libraries of this world differ in small things that no error message
-# mentions. One is the $\varepsilon$ of LayerNorm. Ours, timm's and torchvision's say $10^{-6}$, PyTorch's default is
-# $10^{-5}$, and [lesson 4](04_encoder.ipynb) saw what it does to one token. Does it reach the logits?
+# %% [markdown] anchor="epsilon" tags=["deeper"]
+# ### A difference that no error message mentions
+#
+# Three programs, one model. Apart from names libraries differ in small things. One is the $\varepsilon$ of LayerNorm.
+# Ours, timm's and torchvision's say $10^{-6}$, PyTorch's default is $10^{-5}$, and [lesson 4](04_encoder.ipynb) saw
+# what it does to one token. Does it reach the logits?
 
 # %%
 other = create_model("vit_ti_16").eval()
@@ -909,7 +920,7 @@ for module in other.modules():
         module.eps = 1e-5
 with torch.no_grad():
     difference = (other(batch) - theirs(batch)).abs().max()
-    variance = other.embed(batch)[0, 0].var()  # of the class token, before the first block
+    variance = other.embed(batch)[0, 0].var()  # of the class token at the start
 print("with eps 1e-5 the logits still agree within 1e-4:", bool(difference < 1e-4))
 print(f"variance of the class token at the start: {variance:.1e}")
 assert 1e-4 < difference < 1e-1
@@ -925,45 +936,42 @@ assert 1e-4 < difference < 1e-1
 # Nothing in the class wants a square, or three channels, or 224 pixels. A configuration says what is expected, and
 # every field of a preset can be replaced by keyword.
 
-# %%
-strip = create_model("vit_ti_16", img_size=(96, 160), in_chans=1, num_classes=5).eval()
+# %% jupyter={"source_hidden": true}
+strip = create_model("vit_ti_16", img_size=(96, 160), in_chans=1, num_classes=5)
 with torch.no_grad():
     out = strip(torch.rand(2, 1, 96, 160))  # (2, 5)
-print("96 × 160 pixels, one channel, grid", strip.config.grid_size, "->", tuple(out.shape))
-assert out.shape == (2, 5)
-for name in ("vit_nano_4", "vit_mini_4"):
-    c = get_config(name)
-    n = sum(p.numel() for p in on_meta(name).parameters())
-    print(f"{name}: {c.img_size}, D = {c.embed_dim}, L = {c.depth}, {c.num_tokens} tokens, {n:,} parameters")
+print("one channel, grid", strip.config.grid_size, "->", tuple(out.shape))
 
 # %% [markdown]
-# The two small presets are ours, for images of 32 pixels. You will meet them again when training begins.
-#
 # And a model that exists already? Every weight but one is indifferent to the size of the image. The exception is the
-# table of positions, one row for each place.
-#
-# > **The paper.** “When feeding images of higher resolution, we keep the patch size the same, which results in a larger
-# > effective sequence length.” (section 3.2)
-#
-# `set_input_size` interpolates the table, as [lesson 2](02_positions.ipynb) did, and leaves all else alone.
+# matrix of positions, one row for each place. `set_input_size` interpolates it, as [lesson 2](02_positions.ipynb) did,
+# and leaves all else alone.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Which tensors change when the model is to take 384 pixels, and to what shape?"
 torch.manual_seed(0)
 model = create_model("vit_ti_16").eval()
 before = {name: p.clone() for name, p in model.state_dict().items()}
-costs = [sum(count_macs(model.config).values())]
 model.set_input_size(384)
-costs.append(sum(count_macs(model.config).values()))
-changed = [name for name, p in model.state_dict().items() if not torch.equal(p, before[name])]
+print("changed:")
+for name, p in model.state_dict().items():
+    if not torch.equal(p, before[name]):
+        print(" ", name, tuple(before[name].shape), "->", tuple(p.shape))
+
+# %% [markdown] anchor="refuses" tags=["deeper"]
+# ### What it costs, and what it refuses
+#
+# Do the costs of a larger image grow with its pixels?
+
+# %% jupyter={"source_hidden": true}
 large = photograph("chelsea", img_size=384)[None]
 with torch.no_grad():
-    print("logits", tuple(model(large).shape), " maps", tuple(model.attention_maps(large)[0].shape))
-print("changed:", changed, tuple(before["pos_embed"].shape), "->", tuple(model.pos_embed.shape))
+    print("logits", tuple(model(large).shape), end="  ")
+    print("maps", tuple(model.attention_maps(large)[0].shape))
+costs = [sum(count_macs(get_config("vit_ti_16", img_size=s)).values()) for s in (224, 384)]
 print(f"pixels × {(384 / 224) ** 2:.2f}, MACs × {costs[1] / costs[0]:.2f}")
-assert changed == ["pos_embed"]
 
 # %% [markdown]
-# The MACs have grown more than the pixels: this is Ti, and with $D$ so small the $N \times N$ matrix counts.
+# The MACs have grown more than the pixels: this is Ti, and with $D$ so small the attention matrix counts.
 #
 # What the model cannot do it says. A good error names what was expected and what came:
 
@@ -988,9 +996,10 @@ for what, attempt in attempts.items():
 #
 # Everything fits. So what is in the picture? Three models, three seeds, one cat.
 
-# %%
-categories = published["vit_b_16"]["categories"]
-views = torch.stack([photograph(name) for name in ("chelsea", "astronaut", "coffee", "rocket")])
+# %% jupyter={"source_hidden": true} predict="What do three random models say about the cat, and how sure are they?"
+categories = torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1.meta["categories"]
+pictures = ("chelsea", "astronaut", "coffee", "rocket")
+views = torch.stack([photograph(name) for name in pictures])
 answers = []
 for seed in (0, 1, 2):
     torch.manual_seed(seed)
@@ -1000,22 +1009,19 @@ for seed in (0, 1, 2):
     print(f"seed {seed}: {categories[p.argmax()]:18} with probability {p.max():.2%}")
 
 # %% [markdown]
-# Confident it is not, and three random models have three random opinions. A thousand classes at even odds have a
-# thousandth each, and the cross-entropy of even odds is $\ln K$. How close are we?
+# Confident they are not, and three random models have three random opinions. How far are they from even odds? The loss
+# that one trains with says it. *Cross-entropy* is minus the logarithm of the probability that the model gives to the
+# right class. Each of $K$ classes at even odds has $1/K$, so the loss of even odds is $\ln K$.
 
-# %%
-K = 1000
-labels = torch.arange(K)
-print(f"cross-entropy of even odds: ln {K} = {math.log(K):.3f}")
+# %% jupyter={"source_hidden": true}
+K, labels = 1000, torch.arange(1000)
+print(f"even odds: ln {K} = {math.log(K):.3f}")
 for seed, logits in enumerate(answers):
-    losses = F.cross_entropy(logits[:1].expand(K, -1), labels, reduction="none")  # one a label
-    print(f"seed {seed}: {losses.mean():.3f} on average, spread of the logits {logits[0].std():.2f}")
-    assert abs(losses.mean() - math.log(K)) < 0.1
-zero_head = F.cross_entropy(torch.zeros(1, K), labels[:1])
-print(f"a head of zeros: {zero_head:.3f}")
-assert_close(zero_head, torch.tensor(math.log(K)))
+    cat = logits[:1].expand(K, -1)  # (K, K): the cat, once with each label
+    print(f"seed {seed}:    {F.cross_entropy(cat, labels):.3f}, mean over the labels")
+print(f"a head of zeros: {F.cross_entropy(torch.zeros(1, K), labels[:1]):.3f}")
 
-# %% alt="Probabilities of the thousand classes in falling order, one line for each of three seeds. The lines lie on each other: a few classes at the left reach about three thousandths, then a gentle slope around the dashed line at one thousandth, and a tail below it."
+# %% alt="Probabilities of the thousand classes in falling order, one line for each of three seeds. The lines lie on each other: a few classes at the left reach about three thousandths, then a gentle slope around the dashed line at one thousandth, and a tail below it." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 2.5))
 for seed, logits in enumerate(answers):
     ax.plot(logits[0].softmax(0).sort(descending=True).values, linewidth=1.4, label=f"seed {seed}")
@@ -1028,11 +1034,14 @@ plt.show()
 # Near even; and a little above $\ln K$, because the logits are not quite equal. A loss that starts far from $\ln K$
 # is the cheapest alarm there is: something is wrong before training has begun. With the paper's head of zeros it
 # starts on the spot.
+
+# %% [markdown] anchor="same-answer" tags=["deeper"]
+# ### Does it look at the picture?
 #
 # Do these opinions at least depend on the picture? Correlate the logits for the cat with those for three other
 # photographs.
 
-# %%
+# %% jupyter={"source_hidden": true}
 for seed, logits in enumerate(answers):
     r = torch.corrcoef(logits)[0, 1:]  # the cat against the others
     print(f"seed {seed}: astronaut {r[0]:.2f}, coffee {r[1]:.2f}, rocket {r[2]:.2f}")
@@ -1040,8 +1049,8 @@ for seed, logits in enumerate(answers):
 
 torch.manual_seed(0)
 with torch.no_grad():
-    maps = torch.stack(create_model("vit_s_16").eval().attention_maps(batch))  # (L, 1, h, N, N)
-row = maps[:, 0, :, 0] * maps.shape[-1]  # what CLS takes from each token, 1 being an even share
+    maps = torch.stack(create_model("vit_s_16").eval().attention_maps(batch))  # (L, 1, h, N+1, N+1)
+row = maps[:, 0, :, 0] * maps.shape[-1]  # 1 is an even share
 print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {row.max():.2f}")
 
 # %% [markdown]
@@ -1049,7 +1058,7 @@ print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {ro
 # and in all twelve blocks it takes not far from an even share of every token, so what it adds is close to an average.
 # That different pictures deserve different answers has to be learned.
 
-# %% [markdown] anchor="index"
+# %% [markdown] anchor="index" tags=["deeper"]
 # ## From the paper to the code
 #
 # An index for whoever reads the paper with this code beside it.
@@ -1087,38 +1096,37 @@ print(f"what CLS takes from a token, in even shares: from {row.min():.2f} to {ro
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
-# Six of them, and a forward pass on the CPU raises no error for any. Two are noticed when a state dict is loaded.
+# A forward pass on the CPU raises no error for any of these. Two are noticed when a state dict is loaded.
 #
 # > **Common mistake.** Forgetting the final norm. The blocks are there, the head is there, the shapes fit.
 
-# %%
+# %% predict="Are the logits the same? Is the first class?"
 with torch.no_grad():
     good, state = mine(batch)[0], mine.state_dict()
     mine.norm = nn.Identity()  # forgotten
     bad = mine(batch)[0]
 print("same logits:", torch.allclose(good, bad, atol=1e-3))
 print("same first class:", bool(good.argmax() == bad.argmax()))
-print(f"spread of the logits: {good.std():.2f} with the norm, {bad.std():.2f} without")
-assert not torch.allclose(good, bad, atol=1e-3)
 try:
     mine.load_state_dict(state)
 except RuntimeError as error:
     print("load_state_dict says:", " ".join(str(error).split()))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A fresh norm subtracts one number and divides by another, so even the first class can come out the same, with
 # another confidence. A strict load notices the two tensors that nobody asked for. With `strict=False`, or with a norm
 # that is created and never called, it stays silent.
-#
+
+
+# %% [markdown]
 # > **Common mistake.** A softmax inside the model, and `cross_entropy` outside. The loss contains a softmax already.
 #
 # Then probabilities are read as logits. They lie between 0 and 1, so even a perfect answer, 1 for the right class and
 # 0 for all others, has a loss of $-\ln \frac{e}{e + K - 1}$. It cannot go lower. We let a small model learn four
-# photographs by heart, with and without the superfluous softmax. (The training loop gets a lesson of its own; here it
-# is five lines.)
+# photographs by heart, with and without the superfluous softmax. (How one trains is the subject of the next lesson.)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def learn_by_heart(softmax, steps=60):
     torch.manual_seed(0)
     model = create_model("vit_nano_4", depth=2)
@@ -1144,7 +1152,7 @@ assert right[-1] < 0.1
 print(f"photographs named correctly: {right_hits} of 4 and {wrong_hits} of 4")
 assert min(wrong) > floor
 
-# %% alt="Two loss curves over sixty steps, both starting above 2.2. One falls towards zero. The other, with the superfluous softmax, flattens out and stays above a dashed line near 1.46."
+# %% alt="Two loss curves over sixty steps, both starting above 2.2. One falls towards zero. The other, with the superfluous softmax, flattens out and stays above a dashed line near 1.46." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.5))
 ax.plot(right, label="logits")
 ax.plot(wrong, label="softmax first", color=ACCENT)
@@ -1156,6 +1164,9 @@ plt.show()
 # %% [markdown]
 # Both have learned their four photographs, and that is why the mistake survives: the accuracy looks good. A training
 # loss that refuses to fall below a strange number is its signature.
+
+# %% [markdown] tags=["deeper"]
+# ### Four more that raise no error
 #
 # > **Common mistake.** Forgetting `model.eval()`. With dropout, or stochastic depth, two passes of the same image
 # > differ.
@@ -1216,7 +1227,6 @@ with torch.no_grad():
     first, last = ours.head(features[:, 0]), ours.head(features[:, -1])
 print("same shape:", first.shape == last.shape)
 print("same logits:", torch.allclose(first, last, atol=1e-3))
-assert first.shape == last.shape
 assert not torch.allclose(first, last, atol=1e-3)
 
 # %% [markdown] anchor="check-yourself"
@@ -1227,7 +1237,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # <details>
 # <summary>Answer</summary>
 #
-# Only the table of positions. The projection sees single patches, the matrices of the blocks see single tokens, and
+# Only the matrix of positions. The projection sees single patches, the matrices of the blocks see single tokens, and
 # attention takes as many tokens as come. That is what the cell with `set_input_size` printed.
 #
 # </details>
@@ -1243,14 +1253,14 @@ assert not torch.allclose(first, last, atol=1e-3)
 # </details>
 #
 # You may have four times as many parameters as now. What are the two simplest ways to spend them, and what does each
-# do to the share of the $N \times N$ matrix in the cost?
+# do to the share of the attention matrix in the cost?
 #
 # <details>
 # <summary>Answer</summary>
 #
 # Four times the depth, or twice the width, since the stack has $12D^2L$ parameters. Per token and block the weights
-# cost $12D^2$ and the attention matrix $2ND$, so their ratio is $6D/N$. Depth does not change it. Width doubles it, and
-# the attention matrix shrinks to a smaller share.
+# cost $12D^2$ and the attention matrix $2(N+1)D$, so their ratio is $6D/(N+1)$. Depth does not change it. Width doubles
+# it, and the attention matrix shrinks to a smaller share.
 #
 # </details>
 #
@@ -1268,8 +1278,34 @@ assert not torch.allclose(first, last, atol=1e-3)
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. A third number.** Give the toy a third component that is always zero, so that $D = 3$. What are the scores now,
-# with and without the horizontal edge?
+# **1. From memory** (30 minutes, medium). Close this page and write the class: patches, class token, positions, blocks,
+# norm, head. Name the parts as here. Build it for images of 32 pixels, patches of 4, $D = 128$, six blocks, four heads,
+# an MLP of 256 and ten classes, and call it `yours`. You are done when this passes:
+#
+# ```python
+# theirs = create_model("vit_nano_4").eval()
+# yours.load_state_dict(theirs.state_dict())
+# images = torch.rand(2, 3, 32, 32)
+# assert torch.allclose(yours(images), theirs(images), atol=1e-5)
+# ```
+#
+# <details>
+# <summary>Hint</summary>
+#
+# A key that `load_state_dict` misses names the part you forgot; a size that does not fit names the one to look at. If
+# all loads and the logits differ, ask what has no parameters: the residuals, the scale, the order of the axes, GELU,
+# $\varepsilon$.
+#
+# </details>
+#
+# **2. A third number** (20 minutes, easy, on paper). Give the toy a third component that is always zero, so $D = 3$.
+# What are the scores now, with and without the horizontal edge? You are done when, with `toy` and its copy `flat` of
+# the lesson and your `scores`, this holds:
+#
+# ```python
+# assert scores(toy)[0] > scores(toy)[1] > 0  # no tie any more
+# assert abs(scores(flat)[1]) < 1e-4  # the missing edge is noticed
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1303,15 +1339,21 @@ assert not torch.allclose(first, last, atol=1e-3)
 # vertical, horizontal = scores(toy)
 # assert torch.isclose(vertical, torch.tensor(2**0.5), atol=1e-4)
 # assert torch.isclose(horizontal, torch.tensor(0.5**0.5), atol=1e-4)
-# assert torch.allclose(torch.stack(scores(flat)), torch.tensor([1.5**0.5, 0.0]), atol=1e-4)  # the missing edge is noticed
+# expected = torch.tensor([1.5**0.5, 0.0])
+# assert torch.allclose(torch.stack(scores(flat)), expected, atol=1e-4)  # it is noticed
 # ```
 #
 # The tie is gone, too, because the corner $(1, 1)$ now counts: it is brighter to the right and darker above.
 #
 # </details>
 #
-# **2. One million.** Design a ViT for 32 × 32 images and ten classes with at most a million parameters. Where do you
-# spend them? Count on paper first.
+# **3. One million** (20 minutes, easy). Design two ViTs for 32 × 32 images and ten classes, `deep` and `wide`, each
+# with 900,000 to a million parameters. Where do you spend them? Count on paper first. You are done when this holds:
+#
+# ```python
+# sizes = [sum(p.numel() for p in model.parameters()) for model in (deep, wide)]
+# assert all(900_000 < size < 1_000_000 for size in sizes)
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1337,50 +1379,18 @@ assert not torch.allclose(first, last, atol=1e-3)
 # appendix D.2 found depth the better investment up to a point, at sizes far above these; training them decides.
 #
 # </details>
+
+# %% [markdown] tags=["deeper"]
+# ### Three more exercises
 #
-# **3. Registers.** Darcet et al. (2024) add a few extra learned tokens that stand for no patch and are thrown away at
-# the end. Add four to our class without touching it, and without the field `reg_tokens`, which does it.
-#
-# <details>
-# <summary>Hint</summary>
-#
-# Override `embed`. If the registers come last, token 0 is still the class token.
-#
-# </details>
-# <details>
-# <summary>Solution</summary>
+# **4. Mean, then norm** (30 minutes, medium). Our model with `global_pool="avg"` normalises every patch and then
+# averages, as the paper's code does. timm averages first and normalises the result. Do the two differ? Make a subclass
+# `MeanThenNorm` of ours that agrees with timm's. (There is a field for it. Do it without.) You are done when, with
+# timm's weights in it, this holds:
 #
 # ```python
-# import torch
-# from torch import nn
-# from vit import VisionTransformer, get_config
-#
-#
-# class WithRegisters(VisionTransformer):
-#     def __init__(self, config, count=4):
-#         super().__init__(config)
-#         self.registers = nn.Parameter(0.02 * torch.randn(1, count, config.embed_dim))
-#
-#     def embed(self, images):
-#         x = super().embed(images)
-#         return torch.cat([x, self.registers.expand(len(x), -1, -1)], dim=1)
-#
-#
-# torch.manual_seed(0)
-# model = WithRegisters(get_config("vit_nano_4")).eval()
-# images = torch.rand(2, 3, 32, 32)
-# assert model(images).shape == (2, 10)
-# assert model.attention_maps(images)[0].shape == (2, 4, 69, 69)  # 64 patches, CLS, 4 registers
-# before = model(images)
-# nn.init.normal_(model.registers)
-# assert not torch.allclose(model(images), before)  # the others do look at them
+# assert torch.allclose(same(images), theirs(images), atol=1e-5)
 # ```
-#
-# </details>
-#
-# **4. Mean, then norm.** Our model with `global_pool="avg"` normalises every patch and then averages, as the paper's code
-# does. timm averages first and normalises the result. Do the two differ? Make ours agree with timm's. (There is a
-# field for it. Do it without.)
 #
 # <details>
 # <summary>Hint</summary>
@@ -1427,8 +1437,59 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # </details>
 #
-# **5. What training remembers.** For the backward pass PyTorch keeps tensors of the forward pass. How many bytes per
-# image, compared with the bytes of the parameters?
+# **5. Registers** (30 minutes, medium). Darcet et al. (2024) add a few extra learned tokens that stand for no patch and
+# are thrown away at the end. Add four to our class by a subclass, without the field `reg_tokens`, which does it. You
+# are done when this holds:
+#
+# ```python
+# assert model(images).shape == (2, 10)
+# assert model.attention_maps(images)[0].shape == (2, 4, 69, 69)
+# ```
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Override `embed`. If the registers come last, token 0 is still the class token.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from torch import nn
+# from vit import VisionTransformer, get_config
+#
+#
+# class WithRegisters(VisionTransformer):
+#     def __init__(self, config, count=4):
+#         super().__init__(config)
+#         self.registers = nn.Parameter(0.02 * torch.randn(1, count, config.embed_dim))
+#
+#     def embed(self, images):
+#         x = super().embed(images)
+#         return torch.cat([x, self.registers.expand(len(x), -1, -1)], dim=1)
+#
+#
+# torch.manual_seed(0)
+# model = WithRegisters(get_config("vit_nano_4")).eval()
+# images = torch.rand(2, 3, 32, 32)
+# assert model(images).shape == (2, 10)
+# assert model.attention_maps(images)[0].shape == (2, 4, 69, 69)  # 64 patches, CLS, 4 registers
+# before = model(images)
+# nn.init.normal_(model.registers)
+# assert not torch.allclose(model(images), before)  # the others do look at them
+# ```
+#
+# </details>
+#
+# **6. What training remembers** (45 minutes, hard). For the backward pass PyTorch keeps tensors of the forward pass.
+# How many bytes per image, compared with the bytes of the parameters? You are done when, for `vit_nano_4` and numbers
+# that you counted, this holds:
+#
+# ```python
+# assert per_image > parameters / 2
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1478,9 +1539,9 @@ assert not torch.allclose(first, last, atol=1e-3)
 # ## Key points
 #
 # A Vision Transformer is an embedding, $L$ equal blocks, a norm and a matrix; the class fits on a page. Every block
-# takes and returns $(N+1) \times D$. The stack has about $12D^2L$ parameters, two thirds of
-# them in the MLPs, and at 224 pixels, from Base upwards, more than nine tenths of the arithmetic is in the same matrices. The usual “GFLOPs” of a ViT
-# are multiply-accumulates; the FLOPs are twice as many. With timm's names, timm's weights load as they are, and
+# takes and returns $(N+1) \times D$. The stack has about $12D^2L$ parameters, two thirds of them in the MLPs, and at
+# 224 pixels, from Base upwards, more than nine tenths of the arithmetic is in the same matrices. The usual “GFLOPs” of
+# a ViT are multiply-accumulates; the FLOPs are twice as many. With timm's names, timm's weights load as they are, and
 # equality of logits proves the model, provided the logits are not zero. An untrained model says $\ln K$ and means
 # nothing by it. Teaching it is the subject of [lesson 6](06_training.ipynb).
 

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -26,10 +26,10 @@
 # second half is harder. Most mistakes in training raise no error. The program runs, the loss falls, and what comes
 # out is worse than it should be, or is nothing at all. So for every part we ask which test would have noticed.
 #
-# After it you can say why validation is not test, check a loss before the first step, find bugs with a single batch,
-# write AdamW and the learning rate schedule by hand, read a pair of curves, and kill a training run without losing it.
+# After it you can say why validation is not test, find bugs with a single batch, write AdamW from memory, read a pair
+# of curves, and kill a training run without losing it.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import csv
 import inspect
@@ -84,7 +84,7 @@ work = Path(temporary.name)
 # We need labelled pictures, and nothing may be downloaded. So we draw them. `shapes` has ten classes. Place, size,
 # turn, colours, texture and clutter are random and do not depend on the class. Only the outline tells.
 
-# %% alt="Three rows of ten small pictures, one column for each class from circle to arrow. Two rows show the shapes, light on darker textured grounds with lines and dots behind them. The third row shows in white what the shape covers in the second."
+# %% alt="Three rows of ten small pictures, one column for each class from circle to arrow. Two rows show the shapes, light on darker textured grounds with lines and dots behind them. The third row shows in white what the shape covers in the second." jupyter={"source_hidden": true}
 data = load_data("shapes", img_size=32, train_size=4_000)
 images, labels, masks = draw(torch.arange(20), 32)  # (20, 3, 32, 32), (20,), (20, 32, 32)
 figure, axes = plt.subplots(3, 10, figsize=(WIDTH, 2.3))
@@ -106,24 +106,22 @@ plt.show()
 pixels, y = data.train.batch(torch.arange(64))  # (64, 3, 32, 32) uint8, (64,)
 preprocessing = data.preprocessing(32)
 x = preprocessing.normalise(pixels)  # (64, 3, 32, 32) float32
-print("mean", preprocessing.mean, " std", preprocessing.std)
 print(f"bytes:      {pixels.min():3d} to {pixels.max()}, {pixels.dtype}")
-print(f"normalised: {x.min():.1f} to {x.max():.1f}, mean {x.mean():.2f}, deviation {x.std():.2f}")
-mean, std = (torch.tensor(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
+print(f"normalised: mean {x.mean():.2f}, standard deviation {x.std():.2f}")
+mean = torch.tensor(preprocessing.mean)[:, None, None]
+std = torch.tensor(preprocessing.std)[:, None, None]
 assert_close(x, (pixels / 255 - mean) / std)
-assert abs(x.mean()) < 0.2
-assert abs(x.std() - 1) < 0.1
 
 # %% [markdown]
-# The six numbers are computed from the training images, once, and saved with the model. Whoever uses the model later
-# must use them too; one of the common mistakes below is to forget it.
+# The six numbers, a mean and a deviation for each channel, are computed from the training images, once, and saved with
+# the model. Whoever uses the model later must use them too; one of the common mistakes below is to forget it.
 
 # %% [markdown] anchor="splits"
 # ## Three sets, and why validation is not test
 #
 # The pictures come in three sets that share no picture.
 
-# %%
+# %% jupyter={"source_hidden": true}
 for name, images in (("train", data.train), ("validation", data.val), ("test", data.test)):
     print(f"{name:10} {len(images):6,} pictures, {torch.bincount(images.labels).min()} or more of each class")
 
@@ -135,18 +133,17 @@ for name, images in (("train", data.train), ("validation", data.val), ("test", d
 # train nothing at all. A thousand “models” guess at random, each in its own way. We validate them on 200 pictures,
 # choose the best, and test that one.
 
-# %%
+# %% predict="Chance is 10 %. What does the best of a thousand guessers reach on 200 pictures, and then on the test?"
 g = torch.Generator().manual_seed(0)
 truth, fresh = data.val.labels[:200], data.test.labels  # (200,), (2000,)
-guesses = torch.randint(10, (1000, len(truth) + len(fresh)), generator=g)  # one row for each model
-val = (guesses[:, : len(truth)] == truth).float().mean(1)  # (1000,)
-test = (guesses[:, len(truth) :] == fresh).float().mean(1)  # (1000,)
+guesses = torch.randint(10, (1000, 2200), generator=g)  # one row for each model
+val = (guesses[:, :200] == truth).float().mean(1)  # (1000,)
+test = (guesses[:, 200:] == fresh).float().mean(1)  # (1000,)
 best = val.argmax()
-print(f"the best of {len(val)} guessers: validation {val[best]:.1%}, test {test[best]:.1%}")
+print(f"the best of 1000 guessers: validation {val[best]:.1%}, test {test[best]:.1%}")
 assert val[best] > 0.15
-assert abs(test[best] - 0.1) < 0.025
 
-# %% alt="A histogram of the validation accuracies of a thousand random guessers, a bell around a dashed line at 10 percent. An orange line far out at its right edge marks the best of them. A blue line close to the dashed one marks the test accuracy of that same guesser."
+# %% alt="A histogram of the validation accuracies of a thousand random guessers, a bell around a dashed line at 10 percent. An orange line far out at its right edge marks the best of them. A blue line close to the dashed one marks the test accuracy of that same guesser." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.4))
 ax.hist(100 * val, bins=torch.arange(2.25, 20, 0.5).tolist(), color=FAINT)
 ax.axvline(10, color=INK, linewidth=1, linestyle="--", label="chance")
@@ -157,9 +154,9 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The winner knows nothing, and by its validation accuracy one would think that it knows something. It won because luck was on its side, and
-# luck does not come along to the test set. This is the *selection effect*. Nobody has cheated. Looking at many
-# validation scores and taking the highest is enough.
+# The winner knows nothing, and by its validation accuracy one would think that it knows something. It won because luck
+# was on its side, and luck does not come along to the test set. This is the *selection effect*. Nobody has cheated.
+# Looking at many validation scores and taking the highest is enough.
 #
 # Real models differ by more than luck, and real validation sets are larger, so the effect is smaller. It is never zero.
 # Every epoch, every learning rate and every seed that you compare is one more guesser. That is why in this package the
@@ -173,9 +170,10 @@ plt.show()
 # A cat half a step to the left is still a cat. *Augmentation* uses that: it changes training images at random, in
 # ways that leave their class as it is, so that the model hardly ever sees the same one twice.
 #
-# If you have CIFAR-10 as files, the pictures are taken from there. Otherwise we use two photographs and a star.
+# Below, the pictures as they are, and five changes, one at a time. (If you have CIFAR-10 as files, the pictures are
+# taken from there; otherwise they are two photographs and a star.)
 
-# %%
+# %% jupyter={"source_hidden": true}
 cifar = os.environ.get("VIT_CIFAR10")
 if cifar:
     names, S = ["cat", "ship", "horse"], 32
@@ -189,11 +187,7 @@ else:
     three = three.mul(255).round().byte()  # (3, 3, 96, 96)
     print("VIT_CIFAR10 is not set; instead of CIFAR-10:", ", ".join(names))
 
-# %% [markdown]
-# Six columns: the pictures as they are, and five changes, one at a time. All of it is `torchvision.transforms.v2`.
-# Our class `Augment` only decides what is drawn from which random numbers.
-
-# %% alt="Three pictures in rows, six columns. As they are; cropped, that is shifted, with an even border coming in; mirrored; RandAugment with strange colours, shifts and slants; MixUp, where two pictures lie over each other like a double exposure; CutMix, where a rectangle of another picture is pasted in. Under the last two columns stand shares such as 0.69 cat, 0.31 star."
+# %% alt="Three pictures in rows, six columns. As they are; cropped, that is shifted, with an even border coming in; mirrored; RandAugment with strange colours, shifts and slants; MixUp, where two pictures lie over each other like a double exposure; CutMix, where a rectangle of another picture is pasted in. Under the last two columns stand shares such as 0.69 cat, 0.31 star." jupyter={"source_hidden": true}
 plain = {"flip": False, "pad": 0.0, "chunk": 1}
 changes = {
     "crop": {"pad": 0.125},
@@ -225,14 +219,14 @@ plt.show()
 # the second. *RandAugment* (Cubuk et al., 2020) picks some operations from a list (turn, shear, shift, contrast,
 # solarise and so on) and applies them at a given strength. *MixUp* (Zhang et al., 2018) lays two pictures over each
 # other. *CutMix* (Yun et al., 2019) pastes a part of one into the other. The last two change the label, too: the
-# target is no longer a class but a share of two.
+# target is no longer a class but a share of two. All of it is `torchvision.transforms.v2`.
 #
 # Do they really leave the class as it is? That is a question about your classes, and no library can answer it. An
 # arrow in a mirror is still an arrow, so `flip` is harmless for `shapes`. It would be wrong if the classes were “left
 # arrow” and “right arrow”. Characters show it best.
 
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Mirror a b, and turn a 6 upside down. Which labels are right now?"
 def glyph(*rows):
     return torch.tensor([[character == "#" for character in row] for row in rows])
 
@@ -252,11 +246,19 @@ assert torch.equal(six.rot90(2), nine)
 # Train a reader of characters with `flip`, and half of its b's are labelled wrongly. No error is raised, and the loss
 # still falls. For each operation ask: could a person who sees only the changed picture still name its class?
 
+# %% [markdown] anchor="noise-inside" tags=["deeper"]
+# ### Noise inside the model
+#
+# Augmentation changes pictures at random. *Stochastic depth* does so with the model: in training, branches of blocks
+# are left out, so that for every picture a somewhat shallower network has to answer. [Lesson
+# 4](04_encoder.ipynb#stochastic-depth) shows how. In a recipe it is the field `drop_path_rate` among the model's
+# options, and the CIFAR-10 run below has it.
+
 # %% [markdown] anchor="loss"
 # ## The loss, before the first step
 #
-# The loss for one picture is the surprise at its label: minus the logarithm of the probability that the model gave to
-# the right class. With logits $s$ and label $y$ that is *cross-entropy*,
+# The loss is the cross-entropy of [lesson 5](05_model.ipynb#untrained): minus the logarithm of the probability that the
+# model gave to the right class. Written with the logits $s$ and the label $y$ it is
 #
 # $$
 # \ell(s, y) = -\ln \frac{e^{s_y}}{\sum_k e^{s_k}} = \ln \sum_k e^{s_k} - s_y .
@@ -270,13 +272,14 @@ with torch.no_grad():
 mine = s.exp().sum(1).log() - s.gather(1, y[:, None])[:, 0]  # (64,)
 assert_close(mine.mean(), F.cross_entropy(s, y))
 print(f"before the first step: {mine.mean():.3f};  ln 10 = {math.log(10):.3f}")
-assert abs(mine.mean() - math.log(10)) < 0.1
 
 # %% [markdown]
-# Even odds cost $\ln K$, as in [lesson 5](05_model.ipynb#untrained), and our small random head is close to them. Check
-# this number before every training run. It takes a second, and a value far off means that the head is too loud, that
-# labels and logits do not match in number or order of magnitude. A value near it does not clear you: shuffled labels
-# start here, too, and so do probabilities taken for logits.
+# Lesson 5 explained why it begins near $\ln K$. Check this number before every training run. It takes a second, and a
+# value far off means that the head is too loud, or that labels and logits do not match. A value near it does not clear
+# you: shuffled labels start here, too, and so do probabilities taken for logits.
+
+# %% [markdown] anchor="label-smoothing" tags=["deeper"]
+# ### Less than certainty
 #
 # *Label smoothing* (Szegedy et al., 2016) asks for a little less than certainty. The target gives the right class
 # $1 - \varepsilon + \varepsilon/K$ and each other class $\varepsilon/K$.
@@ -293,8 +296,7 @@ assert abs(F.cross_entropy(target.log(), y, label_smoothing=eps) - least) < 1e-5
 
 # %% [markdown]
 # Notice the last line. With smoothed targets even a perfect model has a loss, the entropy of the target. A training
-# loss means little unless you know the smallest value that it can take. We shall need that when we look at the
-# CIFAR-10 run.
+# loss means little unless you know the smallest value that it can take.
 
 # %% [markdown] anchor="one-batch"
 # ## Learn one batch by heart
@@ -326,6 +328,7 @@ def learn_by_heart(labels, zero_grad=True, steps=60):
     return curve, hits
 
 
+# %% jupyter={"source_hidden": true} predict="Which of the three learn their 32 pictures by heart?"
 shuffled = y[torch.randperm(32, generator=torch.Generator().manual_seed(0))]
 heart = {
     "correct": learn_by_heart(y[:32]),
@@ -334,11 +337,8 @@ heart = {
 }
 for name, (curve, hits) in heart.items():
     print(f"{name:18} loss below 0.1: {curve[-1] < 0.1!s:5}  all 32 right: {hits == 32}")
-assert heart["correct"][0][-1] < 0.1
-assert heart["without zero_grad"][0][-1] > 1
-assert heart["labels shuffled"][0][-1] < 0.1
 
-# %% alt="Loss over sixty steps, three curves that start near 2.3, at a dashed line marked ln 10. The correct one and the one with shuffled labels both fall to zero. The one without zero_grad falls a little, turns round and ends higher than it began or near there."
+# %% alt="Loss over sixty steps, three curves that start near 2.3, at a dashed line marked ln 10. The correct one and the one with shuffled labels both fall to zero. The one without zero_grad falls a little, turns round and ends higher than it began or near there." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.5))
 for (name, (curve, _)), color in zip(heart.items(), (CYCLE[0], ACCENT, CYCLE[2]), strict=True):
     ax.plot(curve, label=name, color=color)
@@ -383,6 +383,10 @@ def adamw(p, g, m, v, t, lr, decay, b1=0.9, b2=0.99, eps=1e-8):
     p.sub_(lr * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + eps))
 
 
+# %% [markdown]
+# Five lines. We give them and PyTorch's the same gradients for three steps, and look at the first step of one matrix.
+
+# %% jupyter={"source_hidden": true}
 torch.manual_seed(0)
 model = create_model("vit_nano_4", depth=2)
 params = list(model.parameters())
@@ -406,9 +410,8 @@ print("three steps, all", len(params), "tensors: equal to torch.optim.AdamW")
 print(f"gradients of one matrix: from {gradient.abs().quantile(0.01):.0e} to {gradient.abs().max():.0e}")
 in_rates = moved.abs() / lr
 print(f"moved by, in learning rates: from {in_rates.quantile(0.01):.2f} to {in_rates.max():.2f}")
-assert in_rates.quantile(0.01) > 0.9
 
-# %% alt="Two histograms of the same matrix on one logarithmic axis. The sizes of its gradients form a wide hump that spans several powers of ten. The distances that AdamW moved its weights in the first step, in learning rates, form a single spike at one."
+# %% alt="Two histograms of the same matrix on one logarithmic axis. The sizes of its gradients form a wide hump that spans several powers of ten. The distances that AdamW moved its weights in the first step, in learning rates, form a single spike at one." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.3))
 bins = torch.linspace(-6.5, 0.5, 71)
 ax.hist(gradient.abs().log10(), bins=bins.tolist(), color=CYCLE[0], alpha=0.8, label="gradient")
@@ -426,11 +429,14 @@ plt.show()
 # meaning: it is how far a weight may go in one step. And the first step is reckless: it trusts the sign of a single
 # batch in every one of its weights. Later $m$ averages over many batches, weights whose gradients keep changing sign
 # move less, and $v$ knows what size is normal.
+
+# %% [markdown] anchor="decay" tags=["deeper"]
+# ### What should decay
 #
 # Should everything decay? Matrices should. A bias or the scale of a norm has no reason to be near zero, and neither
 # have positions and the class token. So the parameters go to the optimiser in two groups.
 
-# %%
+# %% jupyter={"source_hidden": true}
 model = create_model("vit_nano_4")
 groups = parameter_groups(model, get_recipe("shapes").weight_decay)
 for group in groups:
@@ -469,6 +475,7 @@ def learning_rate(tau, peak, least, w):
     return least + (peak - least) / 2 * (1 + math.cos(math.pi * (tau - w) / (1 - w)))
 
 
+# %% alt="The learning rate of two recipes over the part of the run that is over. Both rise in a steep straight line over the first twentieth and then fall along half a cosine to nearly zero. One peaks at 0.003, the other far lower, at 0.0007." jupyter={"source_hidden": true}
 taus = torch.linspace(0, 1, 401).tolist()
 for name in ("shapes", "cifar10"):
     r = get_recipe(name)
@@ -476,7 +483,6 @@ for name in ("shapes", "cifar10"):
     for tau in taus:
         assert math.isclose(learning_rate(tau, r.lr, r.min_lr, r.warmup), r.lr_at(tau), abs_tol=1e-12)
 
-# %% alt="The learning rate of two recipes over the part of the run that is over. Both rise in a steep straight line over the first twentieth and then fall along half a cosine to nearly zero. One peaks at 0.003, the other far lower, at 0.0007."
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.2))
 for name in ("cifar10", "shapes"):
     ax.plot(taus, [1000 * get_recipe(name).lr_at(tau) for tau in taus], label=name)
@@ -511,7 +517,8 @@ def fit(recipe, data):
         epoch, place = divmod(step, per_epoch)
         g = torch.Generator().manual_seed(hashed(recipe.seed, "order", epoch))  # (1)!
         order = torch.randperm(len(data.train), generator=g)
-        pixels, labels = data.train.batch(order[place * recipe.batch_size :][: recipe.batch_size])
+        chosen = order[place * recipe.batch_size :][: recipe.batch_size]
+        pixels, labels = data.train.batch(chosen)
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at((step + 1) / (recipe.epochs * per_epoch))  # (2)!
         loss = F.cross_entropy(model(normalise(pixels)), labels)
@@ -530,15 +537,20 @@ def fit(recipe, data):
 #    strange batch can then not throw the model away.
 
 # %% [markdown]
-# That is a complete training program. The package has the same loop in its class `Trainer`, with augmentation,
-# bfloat16, several processes and a few more things around it. Is it really the same? We switch all of these off,
-# train twice on 256 pictures, and compare the weights.
+# That is a complete training program. From here on we use the package's, the class `Trainer`, which has the same loop
+# and a few more things around it: augmentation, bfloat16, several processes.
+
+# %% [markdown] anchor="same-loop" tags=["deeper"]
+# ### Is it really the same loop?
+#
+# We switch all of these off, train twice on 256 pictures, and compare the weights.
 
 # %%
 few = MemoryImages(data.train.images[:256], data.train.labels[:256])
 some = MemoryImages(data.val.images[:500], data.val.labels[:500])
 small = Dataset("shapes", data.classes, few, some, None)
-recipe = Recipe(epochs=2, batch_size=64, flip=False, pad=0.0, bf16=False, model_options={"depth": 2})
+off = {"flip": False, "pad": 0.0, "bf16": False}
+recipe = Recipe(epochs=2, batch_size=64, **off, model_options={"depth": 2})
 mine = fit(recipe, small)
 
 trainer = Trainer(recipe, small)
@@ -549,7 +561,7 @@ for p, q in zip(mine.parameters(), trainer.model.parameters(), strict=True):
 print(f"after {trainer.step} steps all {len(list(mine.parameters()))} tensors agree")
 
 # %% [markdown]
-# They agree, so we may use the finished one from here on. Most of its text you know by now; what is new is the size
+# They agree. Most of its text you know by now; what is new is the size
 # that may change, the loop over parts of a batch, the moving average at the end, and that there may be two
 # optimisers, of which a [later section](#muon) speaks.
 
@@ -561,11 +573,11 @@ print(inspect.getsource(Trainer.train_step))
 #
 # No more preparation. We train on drawn pictures, while this page is being made. So that it takes seconds, we keep four
 # of the ten classes, shrink the pictures to 24 pixels, and take a model of 64 components and three blocks. Chance is
-# now 25 %. `train` does what `vit train` does on the command line: it makes a folder for the run, keeps the weights that
-# did best on the validation pictures, and looks at the test pictures when it has finished.
+# now 25 %. `train` does what `vit train` does on the command line: it makes a folder for the run, keeps the weights
+# that did best on the validation pictures, and looks at the test pictures when it has finished.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 FOUR = ("ring", "bar", "star", "heart")
 drawn = load_data("shapes", img_size=24, train_size=6000)
 keep = torch.tensor([drawn.classes.index(name) for name in FOUR])
@@ -592,25 +604,29 @@ def read_rows(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
+# %%
 sizes = {"embed_dim": 64, "depth": 3, "num_heads": 4, "pos_embed": "sincos2d"}
 sizes |= {"class_token": False, "global_pool": "avg"}
 plain = {"flip": False, "pad": 0.0, "bf16": False}
-recipe = Recipe(img_size=24, epochs=6, batch_size=20, lr=2e-3, model_options=sizes, **plain)
+plain |= {"img_size": 24, "model_options": sizes}
+recipe = Recipe(epochs=6, batch_size=20, lr=2e-3, **plain)
 live = work / "live"
 receipt = train(recipe, live, data=four, quiet=True)
 live_rows = read_rows(live)
+
+# %% jupyter={"source_hidden": true} predict="Chance is 25 %. What does it reach in six epochs, and is training or validation ahead?"
 print(special(recipe))
 print("epoch    lr       training loss, accuracy   validation loss, accuracy")
 for r in live_rows:
     line = f"{r['epoch']:3.0f}   {r['lr']:.6f} {r['train_loss']:12.2f} {r['train_accuracy']:10.0%}"
     print(line + f" {r['val_loss']:15.2f} {r['val_accuracy']:10.0%}")
-assert live_rows[-1]["val_accuracy"] > 0.6
 
 # %% [markdown]
-# It sees. Beside it we draw a run of the larger kind, which made the model `shapes` in the package: all ten classes, at 32
-# pixels, with `vit_nano_4` and eight times as many pictures. It took minutes and not seconds, so we read its receipt.
+# It sees. Beside it we draw a run of the larger kind, which made the model `shapes` in the package: all ten classes, at
+# 32 pixels, with `vit_nano_4` and eight times as many pictures. It took minutes and not seconds, so we read its
+# receipt, the record that `train` writes at the end of every run.
 
-# %%
+# %% jupyter={"source_hidden": true}
 full = SHIPPED["shapes"]
 full_receipt = json.loads((full / "receipt.json").read_text())
 for name, one in (("live", receipt), ("full", full_receipt)):
@@ -620,10 +636,8 @@ print(
     f"the full run took {full_receipt['wall_seconds']:.0f} s on {full_receipt['hardware']['threads']} threads"
 )
 print(textwrap.fill("a receipt has: " + ", ".join(full_receipt), 100))
-assert full_receipt["images"]["train"] > 8 * receipt["images"]["train"]
-assert full_receipt["best"]["val_accuracy"] > 0.95
 
-# %% alt="Four panels: loss above and accuracy below, over the thousands of pictures seen, the live run on the left and the full run on the right. All curves start at chance, dashed. In the live run nothing changes in the first epoch; then training and validation improve quickly and together, and validation falls behind a little at the end. In the full run validation is ahead of training at first, and both end close to perfect."
+# %% alt="Four panels: loss above and accuracy below, over the thousands of pictures seen, the live run on the left and the full run on the right. All curves start at chance, dashed. In the live run nothing changes in the first epoch; then training and validation improve quickly and together, and validation falls behind a little at the end. In the full run validation is ahead of training at first, and both end close to perfect." jupyter={"source_hidden": true}
 runs = {"live": (live_rows, receipt), "full": (read_rows(full), full_receipt)}
 figure, axes = plt.subplots(2, 2, figsize=(WIDTH * 0.9, 3.6), sharex="col", sharey="row")
 for (name, (history, one)), (above, below) in zip(runs.items(), axes.T, strict=True):
@@ -662,7 +676,7 @@ plt.show()
 # `benchmarks/curves.py`, and their curves come with the package. Their recipes are there as well. So we can repeat the
 # beginning of one, with 200 pictures, and see whether it is the same here.
 
-# %%
+# %% jupyter={"source_hidden": true}
 stored = measured("curves")
 bad = stored["cases"]
 little = Dataset("little", FOUR, only(drawn.train, 200), four.val, None)
@@ -688,7 +702,7 @@ assert last["200 pictures"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["val_accuracy"] < 0.36
 
-# %% alt="Five columns of curves, loss above and accuracy below. Live, 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance."
+# %% alt="Five columns of curves, loss above and accuracy below. Live, 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance." jupyter={"source_hidden": true}
 curves = {"live, 2,400": {key: [row[key] for row in live_rows] for key in live_rows[0]}, **bad}
 figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 3.3), sharey="row", sharex="col")
 for (name, case), (above, below) in zip(curves.items(), axes.T, strict=True):
@@ -710,14 +724,14 @@ plt.show()
 # Dashed lines are even odds. The *live* run, with 2,400 pictures, is what one hopes for: both curves improve, and
 # validation a little less.
 #
-# *200 pictures* is **overfitting**. Training becomes nearly perfect, and for validation the loss turns round and rises, higher
-# than it began. The accuracy hardly falls meanwhile. So the model is not wrong more often. It is wrong with more and
-# more confidence, because it has learned these pictures and not the outlines. More pictures help, or augmentation.
+# *200 pictures* is **overfitting**. Training becomes nearly perfect, and for validation the loss turns round and rises,
+# higher than it began. The accuracy hardly falls meanwhile. So the model is not wrong more often. It is wrong with more
+# and more confidence, because it has learned these pictures and not the outlines. More pictures help, or augmentation.
 # Stopping early saves at least the best epoch.
 #
 # *Shuffled labels* looks like more of the same, and that makes it dangerous. From two hundred pictures with true labels
-# so little carries over that the two columns are hard to tell apart. With more pictures they part. Zhang et al. (2017) did
-# this to ImageNet, and large networks learned the nonsense by heart.
+# so little carries over that the two columns are hard to tell apart. With more pictures they part. Zhang et al. (2017)
+# did this to ImageNet, and large networks learned the nonsense by heart.
 #
 # > **Common mistake.** Pictures in one order, labels in another, because one list of files was sorted and the other
 # > was not. Learning one batch by heart does not find it. Only unseen pictures do.
@@ -730,22 +744,22 @@ plt.show()
 # Be careful with diagnoses. The last two columns begin alike: for some epochs nothing happens in either. Curves
 # say *that* something is wrong. What it is you find out by changing one thing and training again.
 
-# %% [markdown] anchor="muon"
+# %% [markdown] anchor="muon" tags=["deeper"]
 # ## A step made for matrices
 #
 # AdamW treats a matrix as a heap of numbers and gives each its own step. But nobody uses those numbers singly. A matrix
 # is a map: it turns the vector of a token into another one. What does a step of AdamW do to the map?
 #
 # Any matrix can be written as $U S V^\top$. The columns of $U$ have length one and are at right angles, so are those of
-# $V$, and $S$ is diagonal, without negative numbers. The matrix takes the part of a vector that lies along each column of
-# $V$, stretches it by a number of $S$, a *singular value*, and lays it along a column of $U$. So the singular values of a
-# step say how far it moves each direction.
+# $V$, and $S$ is diagonal, without negative numbers. The matrix takes the part of a vector that lies along each column
+# of $V$, stretches it by a number of $S$, a *singular value*, and lays it along a column of $U$. So the singular values
+# of a step say how far it moves each direction.
 #
 # *Muon* (Jordan et al., 2024) makes them alike. It averages the gradient as Adam does, and then replaces all singular
-# values by ones, as nearly as it can: $U S V^\top$ becomes about $U V^\top$. No decomposition is needed for it. If $X = U
-# S V^\top$, then $a X + b\, X X^\top X + c\, (X X^\top)^2 X$ has the same $U$ and $V$, and each singular value $s$ has
-# become $a s + b s^3 + c s^5$. One such round is three matrix products, and `orthogonalise` makes five. First it divides
-# the matrix by its norm, so that no singular value exceeds 1.
+# values by ones, as nearly as it can: $U S V^\top$ becomes about $U V^\top$. No decomposition is needed for it. If $X =
+# U S V^\top$, then $a X + b\, X X^\top X + c\, (X X^\top)^2 X$ has the same $U$ and $V$, and each singular value $s$
+# has become $a s + b s^3 + c s^5$. One such round is three matrix products, and `orthogonalise` makes five. First it
+# divides the matrix by its norm, so that no singular value exceeds 1.
 #
 # We write it down, train the matrices of two blocks with it for thirty batches, and hold it against PyTorch's. Then we
 # look at one matrix: at its last gradient, and at the steps of Muon and of AdamW from the same gradients.
@@ -766,11 +780,12 @@ def orthogonalise(g, rounds=5):
 @torch.no_grad()
 def muon(w, g, m, lr, decay, mu=0.95):
     m.lerp_(g, 1 - mu)  # the running average of the gradient
-    step = orthogonalise(g.lerp(m, mu))  # of the average, with a little more of the newest
+    step = orthogonalise(g.lerp(m, mu))  # with a little more of the newest
     w.mul_(1 - lr * decay)
     w.sub_(lr * 0.2 * math.sqrt(max(w.shape)) * step)
 
 
+# %% jupyter={"source_hidden": true}
 torch.manual_seed(0)
 model = create_model("vit_nano_4", depth=2)
 matrices = hidden_matrices(model)
@@ -806,14 +821,14 @@ for name, one in shares.items():
 assert shares["gradient"] > shares["AdamW"] > 0.9 > 0.6 > shares["Muon"]
 
 # %% [markdown]
-# The share is that of the sum of all squared singular values, which is also the sum of all squared entries. The gradient
-# has next to all of it in a few directions. AdamW's step hardly has less: making the *numbers* alike in size does much
-# less for the *directions*. Whatever there is to learn along the others is learned slowly. Muon's step is spread over far
-# more of them.
+# The share is that of the sum of all squared singular values, which is also the sum of all squared entries. The
+# gradient has next to all of it in a few directions. AdamW's step hardly has less: making the *numbers* alike in size
+# does much less for the *directions*. Whatever there is to learn along the others is learned slowly. Muon's step is
+# spread over far more of them.
 #
 # Why not over all? What do five rounds do to a number between 0 and 1?
 
-# %% alt="Two panels. Left, what the rounds make of singular values from 0 to 1: one round gives a broad arch up to 1.2, five give a curve that shoots almost vertically up to 1.2 and then swings between about 0.7 and 1.1. Right, on a logarithmic axis, 128 singular values in falling order, divided by the largest: the gradient's drop by more than five powers of ten, those of AdamW's step by nearly three, of Muon's slowly and by one and a half."
+# %% alt="Two panels. Left, what the rounds make of singular values from 0 to 1: one round gives a broad arch up to 1.2, five give a curve that shoots almost vertically up to 1.2 and then swings between about 0.7 and 1.1. Right, on a logarithmic axis, 128 singular values in falling order, divided by the largest: the gradient's drop by more than five powers of ten, those of AdamW's step by nearly three, of Muon's slowly and by one and a half." jupyter={"source_hidden": true}
 s = torch.linspace(0, 1, 501, dtype=torch.float64)
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
 once = lambda s: 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
@@ -837,9 +852,9 @@ assert big.min() > 0.6
 assert big.max() < 1.25
 
 # %% [markdown]
-# Not at 1, but near it. The authors chose the three numbers for a steep start and not for precision, because small values
-# must be lifted far in few rounds. What is very small stays small even so: that is where Muon's line falls in the right
-# panel.
+# Not at 1, but near it. The authors chose the three numbers for a steep start and not for precision, because small
+# values must be lifted far in few rounds. What is very small stays small even so: that is where Muon's line falls in
+# the right panel.
 #
 # Which size should such a step have? A matrix whose singular values are all 1 has entries of about
 # $1/\sqrt{\max(\text{out}, \text{in})}$. The factor $0.2 \sqrt{\max(\text{out}, \text{in})}$ makes that 0.2 learning
@@ -847,11 +862,11 @@ assert big.max() < 1.25
 # serve both optimisers.
 #
 # Both are needed. Positions, the class token, biases and norms are no maps, and the patch projection and the head stay
-# with AdamW as well, as Muon's authors advise. (They also advise to treat queries, keys and values as three matrices. Our
-# layer holds them in one, and we leave it so.) Muon remembers one number for each weight, Adam two. Its products cost
-# time:
+# with AdamW as well, as Muon's authors advise. (They also advise to treat queries, keys and values as three matrices.
+# Our layer holds them in one, and we leave it so.) Muon remembers one number for each weight, Adam two. Its products
+# cost time:
 
-# %%
+# %% jupyter={"source_hidden": true}
 r = get_recipe("cifar10")
 for size in (r.low_size, r.img_size):
     model = create_model(r.model, img_size=size, **r.model_options)
@@ -864,11 +879,11 @@ for size in (r.low_size, r.img_size):
     assert 0.02 < extra / usual < 0.25
 
 # %% [markdown]
-# Is it worth that? It is a question for *pilots*: short runs on the real data, judged on validation. Here are twelve, made
-# before the long run of the next section: two seeds each with three learning rates for either optimiser, with `vit_nano_4`
-# and no augmentation but crop and flip.
+# Is it worth that? It is a question for *pilots*: short runs on the real data, judged on validation. Here are twelve,
+# made before the long run of the next section: two seeds each with three learning rates for either optimiser, with
+# `vit_nano_4` and no augmentation but crop and flip.
 
-# %% alt="Validation accuracy of short CIFAR-10 runs over the learning rate. Two seeds are dots, and each optimiser has a line through their means. AdamW's line stays around 50 percent and is highest at 0.001; Muon's begins above it, is highest at 0.003 and falls a little at 0.006."
+# %% alt="Validation accuracy of short CIFAR-10 runs over the learning rate. Two seeds are dots, and each optimiser has a line through their means. AdamW's line stays around 50 percent and is highest at 0.001; Muon's begins above it, is highest at 0.003 and falls a little at 0.006." jupyter={"source_hidden": true}
 pilots = measured("pilots")
 cases = list(pilots["cases"].values())
 print(
@@ -908,7 +923,7 @@ assert {c["steps"] for c in cases} == {900}
 # JPEG copy, with some loss of quality, so do not compare the last digits with results on the original. The run took
 # far too long to repeat here, but it has left its receipt.
 
-# %%
+# %% jupyter={"source_hidden": true}
 folder = SHIPPED["cifar10"]
 receipt = json.loads((folder / "receipt.json").read_text())
 rows = read_rows(folder)
@@ -927,11 +942,17 @@ assert math.isclose(max(row["val_accuracy"] for row in rows), receipt["best"]["v
 # The ± is the standard deviation that the choice of test pictures alone would cause, $\sqrt{p(1-p)/n}$. Another seed
 # would add its own, and this was one run with one seed.
 #
-# How should its curves be read? Some of the batches are mixed, and all targets are smoothed. So even a perfect model
-# has a training loss far above zero. How far? The least loss is the entropy of the targets, and targets are cheap: we
-# draw a hundred batches of them, without any pictures.
+# More is possible at this size: Lee et al. (2021) report 93.6 % on the original CIFAR-10 for a plain Vision Transformer
+# of the same width and depth, with a hundred epochs and stronger augmentation.
 
-# %%
+# %% [markdown] anchor="cifar10-curves" tags=["deeper"]
+# ### When training and validation are not measured alike
+#
+# How should this run's curves be read? Some of the batches are mixed, and all targets are smoothed. So even a perfect
+# model has a training loss far above zero. How far? The least loss is the entropy of the targets, and targets are
+# cheap: we draw a hundred batches of them, without any pictures.
+
+# %% jupyter={"source_hidden": true}
 augment = Augment(r, Preprocessing(**receipt["preprocessing"]), num_classes=10)
 reseed(0, "targets")
 entropies = []
@@ -942,9 +963,8 @@ for _ in range(100):
     entropies.append(-(t * t.log()).sum(1).mean())
 floor = torch.stack(entropies).mean().item()
 print(f"mixed: {r.mix_prob:.0%} of the batches; the least training loss: {floor:.2f}")
-assert floor > least
 
-# %% alt="Three panels over the epochs, thick lines for the shipped run and thin ones for an earlier run. Loss: all fall, validation far below training, with a dashed line for the least training loss. Accuracy: in thick lines validation stays above training, which reaches it at the end; in thin lines training overtakes it. Learning rate: a short rise, then a cosine. A dotted line marks where pictures grow from 24 to 32 pixels."
+# %% alt="Three panels over the epochs, thick lines for the shipped run and thin ones for an earlier run. Loss: all fall, validation far below training, with a dashed line for the least training loss. Accuracy: in thick lines validation stays above training, which reaches it at the end; in thin lines training overtakes it. Learning rate: a short rise, then a cosine. A dotted line marks where pictures grow from 24 to 32 pixels." jupyter={"source_hidden": true}
 earlier = read_rows(folder / "weaker")
 weaker = json.loads((folder / "weaker" / "receipt.json").read_text())["recipe"]
 grow = sum(row["img_size"] < r.img_size for row in rows) + 0.5
@@ -980,12 +1000,12 @@ for part in ("val", "test"):
 
 # %% [markdown]
 # In the thick lines validation is better than training nearly to the end, and this time not only because of the
-# averaging. The two lines measure different things. (The dashed line is for training only: validation has neither mixed nor
-# smoothed targets, and falls below it.) *Training* is measured on pictures that are cropped, distorted and some of
-# the time mixed, where one of two classes counts as the right one, with stochastic depth switched on
-# ([lesson 4](04_encoder.ipynb#stochastic-depth)). *Validation* is measured on clean pictures with the whole model.
-# And not quite with the model that is trained: with a moving average of its weights (EMA), usually better than those of
-# any one step. So the gap between these lines does not measure overfitting; clean training pictures would.
+# averaging. The two lines measure different things. (The dashed line is for training only: validation has neither mixed
+# nor smoothed targets, and falls below it.) *Training* is measured on pictures that are cropped, distorted and some of
+# the time mixed, where one of two classes counts as the right one, with stochastic depth switched on ([lesson
+# 4](04_encoder.ipynb#stochastic-depth)). *Validation* is measured on clean pictures with the whole model. And not quite
+# with the model that is trained: with a moving average of its weights (EMA), usually better than those of any one step.
+# So the gap between these lines does not measure overfitting; clean training pictures would.
 #
 # Now the thin lines: an earlier run with weaker augmentation. In its last quarter training accuracy, with all its
 # handicaps, overtakes validation, and the validation loss turns round, too little to see here. This is the second
@@ -994,23 +1014,22 @@ for part in ("val", "test"):
 # earlier one, and it ends higher. By how much? By less than two standard errors, on either set, with one seed each:
 # that may be luck. (And it is longer, so not all of it need be the augmentation.)
 #
-# The dotted line is where the pictures grow, in the shipped run. For the first part they are shrunk to 24 pixels, that is 36
-# patches and not 64, and a step costs less. Then the positions are interpolated, as in
-# [lesson 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels, left
-# of the line larger than what the model was trained with.
-#
-# More is possible at this size: Lee et al. (2021) report 93.6 % on the original CIFAR-10 for a plain Vision Transformer
-# of the same width and depth, with a hundred epochs and stronger augmentation.
+# The dotted line is where the pictures grow, in the shipped run. For the first part they are shrunk to 24 pixels, that
+# is 36 patches and not 64, and a step costs less. Then the positions are interpolated, as in [lesson
+# 2](02_positions.ipynb#other-grid), and training goes on at full size. Validation is always at 32 pixels, left of the
+# line larger than what the model was trained with.
 
-# %% [markdown] anchor="resume"
+# %% [markdown] anchor="resume" tags=["deeper"]
 # ## Kill it
 #
-# A run of hours will be interrupted: by a battery, an update, or you. Nothing should be lost, and the result should
-# not depend on it. So we start a short run in a process of its own, wait for its first epoch, and kill it with
-# SIGTERM, the signal that a computer sends when it shuts down. (Windows has no such signal: there `terminate` ends a
-# process without asking.) The recipe uses everything that is random: order, RandAugment, MixUp, stochastic depth.
+# In short: Ctrl-C stops a run, `vit train --resume FOLDER` goes on, and the result is the same to the last bit. Here is
+# the proof, and how it is done. A run of hours will be interrupted: by a battery, an update, or you. Nothing should be
+# lost, and the result should not depend on it. So we start a short run in a process of its own, wait for its first
+# epoch, and kill it with SIGTERM, the signal that a computer sends when it shuts down. (Windows has no such signal:
+# there `terminate` ends a process without asking.) The recipe uses everything that is random: order, RandAugment,
+# MixUp, stochastic depth.
 
-# %%
+# %% jupyter={"source_hidden": true}
 settings = ["train_size=600", "epochs=8", "batch_size=50", "rand_ops=1", "mixup=0.5", "ema=0.9", "bf16=false"]
 settings += ["img_size=16", "model_options.embed_dim=32", "model_options.depth=2"]
 settings += ["model_options.drop_path_rate=0.2"]
@@ -1034,7 +1053,7 @@ assert step <= 8 * 12
 # Now we go on from the folder. On the command line that is `vit train --resume FOLDER`. And we run the same recipe
 # a second time, without any interruption. How close will the two be?
 
-# %%
+# %% jupyter={"source_hidden": true}
 done = train(None, killed, resume=True, quiet=True)  # the recipe is in the folder
 whole = work / "whole"
 train(Recipe(**done["recipe"]), whole, quiet=True)
@@ -1060,7 +1079,7 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
 #
 # Ctrl-Z in the terminal pauses the run and `fg` goes on. The pause does not count in the receipt.
 
-# %% [markdown] anchor="bias"
+# %% [markdown] anchor="bias" tags=["deeper"]
 # ## Why so many pictures
 #
 # Thousands of pictures, for ten outlines. A convolutional network is said to need fewer. Why should that be?
@@ -1072,7 +1091,7 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
 # the picture, and what the convolution says moves along. Nobody has to learn that. It is so with random weights. Is it
 # so for our model? We shift pictures (what leaves on one side comes in on the other) and compare.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Which of the four follow the shift?"
 torch.manual_seed(0)
 conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
 vit = create_model("vit_nano_4", class_token=False, global_pool="avg").eval()
@@ -1100,9 +1119,9 @@ assert moves_along(features(bag), 4, 1)
 assert not moves_along(features(vit), 4, 1)
 
 # %% [markdown]
-# The convolution follows every pixel. A ViT without positions follows whole patches, but as a mere bag of patches it has
-# no idea of neighbours ([lesson 2](02_positions.ipynb#bag-of-patches)). With positions it knows where things are, and
-# follows nothing. That a heart on the left and a heart on the right are the same thing, it must find out from
+# The convolution follows every pixel. A ViT without positions follows whole patches, but as a mere bag of patches it
+# has no idea of neighbours ([lesson 2](02_positions.ipynb#bag-of-patches)). With positions it knows where things are,
+# and follows nothing. That a heart on the left and a heart on the right are the same thing, it must find out from
 # examples, and again for many places. The paper says where what little it has is:
 #
 # > **The paper.** “In ViT, only MLP layers are local and translationally equivariant, while the self-attention layers
@@ -1117,28 +1136,30 @@ assert not moves_along(features(vit), 4, 1)
 #
 # And what is missing can also be an advantage. With enough pictures a model may find something better than what we
 # would have built in. The paper's own summary is “large scale training trumps inductive bias”, and it needed 14 to 300
-# million pictures to say so. Where the two cross at our small sizes we do not know yet. Lesson 10 will measure it.
+# million pictures to say so. What holds at our small sizes [lesson 10](10_data_and_bias.ipynb) measures.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
 # Two stand above, no `zero_grad` and labels that do not belong to their pictures; and two more, a superfluous softmax
-# and a forgotten `eval()`, are in [lesson 5](05_model.ipynb#mistakes). Here are three that raise no error either.
+# and a forgotten `eval()`, are in [lesson 5](05_model.ipynb#mistakes). Here are more that raise no error either.
 #
 # > **Common mistake.** Feeding the finished model pictures that are not normalised. We ask the model that we trained
 # > above, once properly, once with bytes divided by 255 and nothing else.
 
-# %%
+# %% predict="Normalised it scored as in the table above. How does it do on bytes divided by 255?"
 classifier = load_classifier(live)
 unchanged = Preprocessing(24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-right = evaluate(classifier.model, four.val, classifier.preprocessing)["accuracy"]
-wrong = evaluate(classifier.model, four.val, unchanged)["accuracy"]
-print(f"normalised {right:.1%}, not normalised {wrong:.1%}")
-assert wrong < right - 0.1
+for pre in (classifier.preprocessing, unchanged):
+    accuracy = evaluate(classifier.model, four.val, pre)["accuracy"]
+    print(f"mean {pre.mean[0]:.2f}, deviation {pre.std[0]:.2f}: {accuracy:.1%}")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # It is still above chance, and that is the trap: it looks like a poor model and not like a bug. So `load_classifier`
 # reads the six numbers from the weights file, and nobody can forget them.
+
+# %% [markdown] tags=["deeper"]
+# ### Two more
 #
 # > **Common mistake.** `torch.optim.Adam(weight_decay=...)`. That adds the decay to the gradient, *before* Adam divides
 # > by the gradient's size. The division then cancels most of it.
@@ -1154,7 +1175,7 @@ for kind in (torch.optim.AdamW, torch.optim.Adam):
         kind([p], lr=0.1, weight_decay=decay).step()
         shrunk.append(p.detach())
     pull = shrunk[0] - shrunk[1]
-    print(f"{kind.__name__:6} the pull of the decay:", [f"{v:.4f}" for v in pull.tolist()])
+    print(f"{kind.__name__:6} pulls by", [f"{v:.4f}" for v in pull.tolist()])
     assert (pull > 5e-3).all() == (kind is torch.optim.AdamW)
 
 # %% [markdown]
@@ -1164,7 +1185,7 @@ for kind in (torch.optim.AdamW, torch.optim.Adam):
 # > **Common mistake.** Averaging the accuracies of batches when the last batch is smaller.
 
 # %%
-correct = torch.cat([torch.ones(256), torch.zeros(4)])  # 260 pictures, the last four wrong
+correct = torch.cat([torch.ones(256), torch.zeros(4)])  # 260, the last four wrong
 batch_means = torch.stack([part.mean() for part in correct.split(256)])
 print(f"accuracy {correct.mean():.1%}, mean of the batches {batch_means.mean():.1%}")
 assert batch_means.mean() < correct.mean() - 0.4
@@ -1205,7 +1226,8 @@ assert batch_means.mean() < correct.mean() - 0.4
 # The training labels may not belong to their pictures, or the validation pictures are treated otherwise than the
 # training pictures (not normalised, classes in another order). Evaluate on clean *training* pictures with the code for
 # validation. If that is bad as well, validation is treated otherwise. If it is good, the model has learned by heart:
-# look at twenty training pictures with their labels. (Too few pictures is a third explanation. The second column came close.)
+# look at twenty training pictures with their labels. (Too few pictures is a third explanation. The second column came
+# close.)
 #
 # </details>
 #
@@ -1234,8 +1256,100 @@ assert batch_means.mean() < correct.mean() - 0.4
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. How many pictures for validation?** A thousand guessers reached far above chance on 200 pictures. How many
-# pictures keep the best of a thousand guessers below 12 %, nineteen times in twenty?
+# **1. Find it with one batch** (10 minutes, easy). This program raises no error. Run it, find the mistake and mend it.
+# You are done when the last line passes.
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+# from vit import create_model
+#
+# torch.manual_seed(0)
+# x, y = torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
+# optimizer = torch.optim.AdamW(create_model("vit_nano_4", depth=2).parameters(), lr=1e-3)
+# model = create_model("vit_nano_4", depth=2)
+# for _ in range(40):
+#     loss = F.cross_entropy(model(x), y)
+#     optimizer.zero_grad()
+#     loss.backward()
+#     optimizer.step()
+# assert loss < 0.2
+# ```
+#
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# import torch.nn.functional as F
+# from vit import create_model
+#
+# torch.manual_seed(0)
+# x, y = torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
+# model = create_model("vit_nano_4", depth=2)
+# optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)  # of this model, not of another one
+# for _ in range(40):
+#     loss = F.cross_entropy(model(x), y)
+#     optimizer.zero_grad()
+#     loss.backward()
+#     optimizer.step()
+# assert loss < 0.2
+# ```
+#
+# The optimiser had the parameters of a model that nobody trains. It does the same when it is made before the model is
+# replaced, or wrapped.
+#
+# </details>
+#
+# **2. AdamW from memory** (20 minutes, medium). Close this page and write `adamw(p, g, m, v, t, lr, decay)`, which
+# changes `p`, `m` and `v` in place. You are done when this passes:
+#
+# ```python
+# p = torch.nn.Parameter(torch.randn(5))
+# mine, m, v = p.detach().clone(), torch.zeros(5), torch.zeros(5)
+# optimizer = torch.optim.AdamW([p], lr=0.1, betas=(0.9, 0.99), weight_decay=0.05)
+# for t in (1, 2, 3):
+#     p.grad = torch.randn(5)
+#     adamw(mine, p.grad, m, v, t, 0.1, 0.05)
+#     optimizer.step()
+# torch.testing.assert_close(mine, p.detach())
+# ```
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Decay first, then the two averages, then their hats, then the step. If only later steps differ, look at the hats.
+#
+# </details>
+#
+# **3. Kill a run** (10 minutes, easy). In a terminal start `vit train --out runs/killed`, and press Ctrl-C after an
+# epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. You are done when, at the
+# end, this passes (try it before you resume, too):
+#
+# ```python
+# import json
+# assert json.load(open("runs/killed/receipt.json"))["finished"]
+# ```
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Before the run has finished there is no receipt, only the checkpoint `last.pt`. “Kill it” above says why nothing is
+# lost.
+#
+# </details>
+
+# %% [markdown] tags=["deeper"]
+# ### Four more exercises
+#
+# **4. How many pictures for validation?** (30 minutes, medium; some statistics) A thousand guessers reached far above
+# chance on 200 pictures. How many pictures keep the best of a thousand guessers below 12 %, nineteen times in twenty?
+# You are done when, with your number `n` and a function `reached(n)` for the probability that the best of a thousand
+# has 12 % or more, this holds:
+#
+# ```python
+# assert reached(n) < 0.05 < reached(n - 100)
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1262,7 +1376,7 @@ assert batch_means.mean() < correct.mean() - 0.4
 # rough = math.ceil(0.1 * 0.9 * (3.3 / 0.02) ** 2)  # 3.3 deviations are to be 2 %
 # assert 2000 < rough < 3000 and 0.44 < reached(rough) < 0.46
 # n = next(n for n in range(2500, 5000, 25) if reached(n) < 0.05)
-# assert 3500 < n < 3700
+# assert 3500 < n < 3700 and reached(n - 100) > 0.05
 # ```
 #
 # With 3.3 deviations, where the best of a thousand lies on average, it goes beyond 12 % in 45 of 100 cases. For one in
@@ -1271,8 +1385,14 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **2. A large batch in small memory.** Your memory holds 16 pictures, and the recipe says 64. Show that four backward
-# passes can give the gradient of the whole batch. What must be done to the loss?
+# **5. A large batch in small memory** (20 minutes, medium). Your memory holds 16 pictures, and the recipe says 64. Show
+# that four backward passes can give the gradient of the whole batch. What must be done to the loss? You are done when,
+# with `whole` the gradients of one backward pass over all 64, this holds:
+#
+# ```python
+# for p, g in zip(model.parameters(), whole, strict=True):
+#     torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-5)
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1306,9 +1426,14 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **3. A moving average of weights.** Build the EMA: after each step, $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,
-# \theta$. How much of it is still the random start after 100 steps with $d = 0.99$, and why does `Trainer` begin with
-# a smaller $d$?
+# **6. A moving average of weights** (20 minutes, medium). Build the EMA: after each step, $\bar\theta \leftarrow
+# d\,\bar\theta + (1 - d)\, \theta$. How much of it is still the random start after 100 steps with $d = 0.99$, and why
+# does `Trainer` begin with a smaller $d$? You are done when, with `plain` the share of the start that you computed step
+# by step, this holds:
+#
+# ```python
+# assert math.isclose(plain, 0.99**100, rel_tol=1e-3)
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1338,8 +1463,13 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **4. Shorten a gradient.** Write `clip_grad_norm_` yourself. What happens to the gradients' directions, and to the
-# ratio of two of them?
+# **7. Shorten a gradient** (20 minutes, medium). Write `clip_grad_norm_` yourself. What happens to the gradients'
+# directions, and to the ratio of two of them? You are done when, for equal gradients in `mine` and `theirs`, this
+# holds:
+#
+# ```python
+# assert torch.isclose(clip(mine, 1.0), nn.utils.clip_grad_norm_(theirs, 1.0))
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1386,12 +1516,12 @@ assert batch_means.mean() < correct.mean() - 0.4
 # Training pictures change the weights, validation pictures choose, test pictures are looked at once; the best of many
 # validation scores is too good. Augmentation must leave the class as it is, and only you can know whether it does.
 # Before the first step the loss is $\ln K$. One batch must be learned by heart in seconds, which finds broken gradients
-# but not wrong labels. AdamW's first step moves every weight by a learning rate, whatever its gradient, and its decay belongs
-# outside of the fraction and on matrices only. Muon makes its steps along all directions of a matrix more equal. The
-# learning rate rises first and then falls. Curves say that something
-# is wrong and seldom what, and training and validation can be compared only where they are measured alike. A run whose
-# random choices depend on seed and step, and whose files are renamed into place, can be killed at any time. A ViT must
-# learn from pictures what a convolution has built in. Using the trained model is the subject of lesson 7.
+# but not wrong labels. AdamW's first step moves every weight by a learning rate, whatever its gradient, and its decay
+# belongs outside of the fraction and on matrices only. Muon makes its steps along all directions of a matrix more
+# equal. The learning rate rises first and then falls. Curves say that something is wrong and seldom what, and training
+# and validation can be compared only where they are measured alike. A run whose random choices depend on seed and step,
+# and whose files are renamed into place, can be killed at any time. A ViT must learn from pictures what a convolution
+# has built in. Using the trained model is the subject of lesson 7.
 
 # %% [markdown] anchor="references"
 # ## References
@@ -1400,14 +1530,14 @@ assert batch_means.mean() < correct.mean() - 0.4
 # Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: sections 1, 3.1 and 4.1, appendix B.1. Diederik Kingma and Jimmy
 # Ba, [Adam: A Method for Stochastic Optimization](https://arxiv.org/abs/1412.6980), ICLR 2015. Ilya Loshchilov and
 # Frank Hutter, [Decoupled Weight Decay Regularization](https://arxiv.org/abs/1711.05101), ICLR 2019; the cosine is from
-# their [SGDR](https://arxiv.org/abs/1608.03983), ICLR 2017. Keller Jordan et al.,
-# [Muon: An optimizer for hidden layers in neural networks](https://kellerjordan.github.io/posts/muon/), 2024. Jingyuan Liu et al., [Muon is Scalable for LLM
-# Training](https://arxiv.org/abs/2502.16982), 2025. Ekin Cubuk et al.,
-# [RandAugment](https://arxiv.org/abs/1909.13719), 2020. Hongyi Zhang et al., [mixup: Beyond Empirical Risk
-# Minimization](https://arxiv.org/abs/1710.09412), ICLR 2018. Sangdoo Yun et al.,
-# [CutMix](https://arxiv.org/abs/1905.04899), ICCV 2019. Christian Szegedy et al., [Rethinking the Inception Architecture
-# for Computer Vision](https://arxiv.org/abs/1512.00567), CVPR 2016, section 7: label smoothing. Chiyuan Zhang et al.,
-# [Understanding deep learning requires rethinking generalization](https://arxiv.org/abs/1611.03530), ICLR 2017: random
-# labels. Seung Hoon Lee et al., [Vision Transformer for Small-Size Datasets](https://arxiv.org/abs/2112.13492), 2021. Andreas Steiner et al., [How to train your ViT?](https://arxiv.org/abs/2106.10270), TMLR 2022. Alex Krizhevsky,
-# [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf),
-# 2009: CIFAR-10.
+# their [SGDR](https://arxiv.org/abs/1608.03983), ICLR 2017. Keller Jordan et al., [Muon: An optimizer for hidden layers
+# in neural networks](https://kellerjordan.github.io/posts/muon/), 2024. Jingyuan Liu et al., [Muon is Scalable for LLM
+# Training](https://arxiv.org/abs/2502.16982), 2025. Ekin Cubuk et al., [RandAugment](https://arxiv.org/abs/1909.13719),
+# 2020. Hongyi Zhang et al., [mixup: Beyond Empirical Risk Minimization](https://arxiv.org/abs/1710.09412), ICLR 2018.
+# Sangdoo Yun et al., [CutMix](https://arxiv.org/abs/1905.04899), ICCV 2019. Christian Szegedy et al., [Rethinking the
+# Inception Architecture for Computer Vision](https://arxiv.org/abs/1512.00567), CVPR 2016, section 7: label smoothing.
+# Chiyuan Zhang et al., [Understanding deep learning requires rethinking
+# generalization](https://arxiv.org/abs/1611.03530), ICLR 2017: random labels. Seung Hoon Lee et al., [Vision
+# Transformer for Small-Size Datasets](https://arxiv.org/abs/2112.13492), 2021. Andreas Steiner et al., [How to train
+# your ViT?](https://arxiv.org/abs/2106.10270), TMLR 2022. Alex Krizhevsky, [Learning Multiple Layers of Features from
+# Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), 2009: CIFAR-10.

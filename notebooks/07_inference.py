@@ -26,35 +26,40 @@
 # page. The ten numbers always look like an answer. They look like one when the picture was prepared wrongly, when it
 # shows nothing the model knows, and when the model is guessing.
 #
-# After it you can classify a photograph in Python and on the command line, say what a wrong preprocessing costs, read
-# a confusion matrix and a reliability diagram, put an interval around an accuracy, train on a folder of your own
-# images, and hand the model to a program that has never heard of PyTorch.
+# After it you can classify a photograph by hand, say what a wrong preprocessing costs, read a confusion matrix and a
+# reliability diagram, and put an interval around an accuracy.
 
-# %%
+# %% jupyter={"source_hidden": true}
 import inspect
 import json
 import math
 import os
-import re
-import subprocess
-import sys
 import tempfile
-import warnings
-from contextlib import chdir
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import onnxruntime
 import skimage.data
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch.testing import assert_close
 
+from vit import VisionTransformer
 from vit.data import FileImages, decode, load_data, shapes
 from vit.inference import SHIPPED, Classifier, load_classifier, summarise
-from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_image, use_style
+from vit.plotting import (
+    ACCENT,
+    CYCLE,
+    DIVERGING,
+    FAINT,
+    INK,
+    WIDTH,
+    bare,
+    draw_attention,
+    draw_image,
+    use_style,
+)
 
 torch.manual_seed(0)
 use_style()
@@ -74,7 +79,7 @@ print("photographs:", ", ".join(sorted(path.name for path in work.iterdir())))
 # useless. Which architecture are they for? How were the pictures prepared? What does output 3 mean? So the file says
 # that, too, and where it comes from.
 
-# %%
+# %% jupyter={"source_hidden": true}
 cifar, drawn = load_classifier("cifar10"), load_classifier("shapes")
 for name, classifier in (("cifar10", cifar), ("shapes", drawn)):
     about, weights = classifier.info, SHIPPED[name] / "best.safetensors"
@@ -105,15 +110,17 @@ print("and", sorted(set(cifar.info) - {"epoch", "val_accuracy", "preprocessing",
 # step: cut a square out of the middle, shrink it to 32 × 32, scale bytes to [0, 1], normalise each channel with the
 # mean and deviation *from the file*, ask the model, turn its logits into probabilities, sort.
 
-# %%
+# %% predict="She is wider than high, with far too many pixels. Does the model still see a cat, and how sure is it?"
 image = Image.open(work / "chelsea.png").convert("RGB")
 W, H = image.size
 side = min(W, H)
 left, top = (W - side) / 2, (H - side) / 2
-square = image.resize((32, 32), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))  # (1)!
+box = (left, top, left + side, top + side)
+square = image.resize((32, 32), Image.Resampling.BICUBIC, box=box)  # (1)!
 pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)  # (3, 32, 32), uint8
 
-mean, std = (torch.tensor(cifar.info["preprocessing"][key])[:, None, None] for key in ("mean", "std"))
+about = cifar.info["preprocessing"]
+mean, std = (torch.tensor(about[key])[:, None, None] for key in ("mean", "std"))
 seen = (pixels / 255 - mean) / std  # (3, 32, 32): what the model sees
 with torch.no_grad():
     logits = cifar.model(seen[None])  # (1, K): a batch of one
@@ -122,13 +129,12 @@ values, indices = probabilities.topk(3)
 print(f"{W} x {H} -> {tuple(pixels.shape)} -> logits {tuple(logits.shape)}")
 for p, k in zip(values.tolist(), indices.tolist(), strict=True):
     print(f"  {cifar.classes[k]:10} {p:6.1%}")
-assert_close(probabilities.sum(), torch.tensor(1.0))
 
 # %% [markdown]
 # 1. Pillow's `resize` takes a box with fractions of pixels, and averages over all pixels that fall into one. Shrinking
 #    without averaging is a mistake of its own, one of those below.
 
-# %% alt="Four panels. The photograph of a tabby cat with an orange square around its middle; the same square at 32 by 32 pixels, where eyes and nose are a few pixels each; its normalised red channel, blue below zero and red above; and ten horizontal bars, one probability for each class of CIFAR-10, the longest in orange."
+# %% alt="Four panels. The photograph of a tabby cat with an orange square around its middle; the same square at 32 by 32 pixels, where eyes and nose are a few pixels each; its normalised red channel, blue below zero and red above; and ten horizontal bars, one probability for each class of CIFAR-10, the longest in orange." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 1.75), width_ratios=[1.5, 1, 1, 0.8])
 axes[0].imshow(image)
 bare(axes[0], f"{W} × {H}").add_patch(
@@ -154,7 +160,7 @@ plt.show()
 print(inspect.getsource(Classifier.probabilities))
 print(inspect.getsource(Classifier.predict))
 
-# %%
+# %% jupyter={"source_hidden": true}
 path = work / "chelsea.png"
 assert torch.equal(decode(path, 32), pixels)
 ((best, *rest),) = cifar.predict([path], top_k=3)
@@ -162,12 +168,49 @@ assert [best[0], *(name for name, _ in rest)] == [cifar.classes[k] for k in indi
 assert_close(torch.tensor([best[1], *(p for _, p in rest)]), values)
 print("by hand = Classifier.predict:", best[0])
 
+# %% [markdown] anchor="twin"
+# ## Did it look at the cat?
+#
+# It said its word. Where did it look? In the last block the class token takes from every patch what its heads find
+# worth taking ([lesson 3](03_attention.ipynb)). Beside the trained model we put its *random twin*: the same class and
+# the same sizes, with weights that nobody has trained. Same picture, same six heads, and one scale of colours for all
+# twelve maps.
+
+# %% predict="By how many even shares does a head weigh its favourite patch, trained and random?"
+torch.manual_seed(0)
+twin = VisionTransformer(cifar.model.config).eval()  # the same sizes, never trained
+shares = {}
+for name, model in (("trained", cifar.model), ("random twin", twin)):
+    with torch.no_grad():
+        last = model.attention_maps(seen[None])[-1][0]  # (h, N+1, N+1)
+    shares[name] = 65 * last[:, 0, 1:]  # (h, N): from CLS; 1 is an even share
+    low, high = shares[name].min(), shares[name].max()
+    print(f"{name:12} from {low:.2f} to {high:.2f} even shares")
+
+# %% alt="Two rows of six small grey pictures of the cat, each under a map of eight by eight patches, all on one scale of colours. Above, the six heads of the trained model's last block: each has a few bright patches, in some near the top of the head, in others along the lower edge. Below, the same six heads of the random twin: evenly dark, with no patch that stands out." jupyter={"source_hidden": true}
+figure, axes = plt.subplots(2, 6, figsize=(WIDTH, 2.4))
+limit = max(share.max().item() for share in shares.values())
+for (name, share), row in zip(shares.items(), axes, strict=True):
+    for head, ax in enumerate(row):
+        title = f"head {head}" if name == "trained" else None
+        artist = draw_attention(ax, pixels / 255, share[head].unflatten(0, (8, 8)), None, limit, title)
+    row[0].set_ylabel(name, fontsize=8)
+figure.colorbar(artist, ax=axes, shrink=0.8, label="even shares")
+plt.show()
+
+# %% [markdown]
+# On one scale the twin's maps are flat: it takes about an even share of everything. (Stretched to a scale of their own,
+# its small differences would look like a pattern, and one can find a cat in any pattern.) The trained heads choose, and
+# they do not choose alike. That much training has done. It does not follow that they look at what makes this a cat:
+# some of their favourite patches lie at the edge. What a map can and cannot say is the subject of [lesson
+# 9](09_what_it_learns.ipynb).
+
 # %% [markdown] anchor="ten-answers"
 # ## Ten answers and no other
 #
 # CIFAR-10 has cats. It has no coffee, no astronauts and no rockets. What does the model say of those?
 
-# %% alt="Four columns: a cat, a cup of coffee, an astronaut in an orange suit, a rocket at night. Each column has the photograph, the same at 32 by 32 pixels, and three bars with the three likeliest of CIFAR-10's ten classes and their probabilities."
+# %% alt="Four columns: a cat, a cup of coffee, an astronaut in an orange suit, a rocket at night. Each column has the photograph, the same at 32 by 32 pixels, and three bars with the three likeliest of CIFAR-10's ten classes and their probabilities." jupyter={"source_hidden": true} predict="It knows ten words, none of them coffee, astronaut or rocket. What does it say, and how sure is it?"
 names = ("chelsea", "coffee", "astronaut", "rocket")
 answers = cifar.predict([work / f"{name}.png" for name in names], top_k=3)
 figure, axes = plt.subplots(3, 4, figsize=(WIDTH, 4.5), height_ratios=[1, 1, 0.5])
@@ -192,7 +235,6 @@ noise, grey = torch.rand(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5)
 for name, picture in (("pure noise", noise), ("plain grey", grey)):
     ((label, p),) = cifar.predict(picture, top_k=1)[0]
     print(f"{name}: {label}, {p:.0%}")
-    assert p >= 0.1  # the largest of ten numbers that sum to 1
 print("logits lowered by 100: the same probabilities")
 
 # %% [markdown]
@@ -208,7 +250,7 @@ print("logits lowered by 100: the same probabilities")
 # tensors keep their shapes. What does it cost? Here drawn pictures help: there are as many as we like, the answers are
 # known, and we may spoil them in every way.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Seven wrong ways to prepare a picture. Which cost most, and does the confidence notice?"
 data = load_data("shapes", train_size=1)  # we only want its validation and test pictures
 test = data.test.images[:500] / 255  # (M, 3, 32, 32) in [0, 1]
 truth = data.test.labels[:500]
@@ -237,17 +279,11 @@ for name, x in prepared.items():
     confidence[name] = p.amax(1).mean().item()
     print(f"{name:26} accuracy {accuracy[name]:6.1%}   mean confidence {confidence[name]:6.1%}")
 
-assert accuracy["as in training"] > 0.9
-assert abs(accuracy["BGR for RGB"] - accuracy["as in training"]) < 0.04
-assert accuracy["not normalised"] < accuracy["as in training"] - 0.15
-assert accuracy["stretched, not cropped"] < accuracy["as in training"] - 0.15
-assert accuracy["0..255, then normalised"] < 0.2
-
 # %% [markdown]
 # To *see* a mistake, ask: which properly prepared picture would have given the model these same numbers? Undo the
 # right normalisation, and draw that.
 
-# %% alt="Eight rows, one for each way of preparing. On the left the same picture of a heart as the model sees it: faithful, with swapped colours, slightly shifted in contrast, jagged, flat and pale, squeezed, garish, and white. On the right a bar for the accuracy and a dot for the mean confidence. The first four bars are near 95 percent. The others fall to between two thirds and one tenth, while most of the dots stay far to the right of their bars."
+# %% alt="Eight rows, one for each way of preparing. On the left the same picture of a heart as the model sees it: faithful, with swapped colours, slightly shifted in contrast, jagged, flat and pale, squeezed, garish, and white. On the right a bar for the accuracy and a dot for the mean confidence. The first four bars are near 95 percent. The others fall to between two thirds and one tenth, while most of the dots stay far to the right of their bars." jupyter={"source_hidden": true}
 figure = plt.figure(figsize=(WIDTH, 4.6))
 grid = figure.add_gridspec(len(prepared), 2, width_ratios=[0.1, 1])
 bars = figure.add_subplot(grid[:, 1])
@@ -265,19 +301,18 @@ plt.show()
 
 # %% [markdown]
 # “Another set's numbers” are ImageNet's mean and deviation, which many programs have built in. There are three things
-# to take from the figure. None of these raised an error. The confidence notices too little: where the bar has fallen far,
-# the dot has moved much less, so the model's own numbers will not warn you. And some mistakes cost next to nothing
-# *here*. Swapped colours do little harm to a model that was taught to look at outlines alone. Do not conclude that
-# they are harmless: it only means that this test cannot see them. On photographs colour counts, and the same swap may
-# turn the cat into something else:
+# to take from the figure. None of these raised an error. The confidence notices too little: where the bar has fallen
+# far, the dot has moved much less, so the model's own numbers will not warn you. And some mistakes cost next to nothing
+# *here*. Swapped colours do little harm to a model that was taught to look at outlines alone. Do not conclude that they
+# are harmless: it only means that this test cannot see them. On photographs colour counts, and the same swap may turn
+# the cat into something else:
 
-# %%
+# %% jupyter={"source_hidden": true}
 cat = decode(work / "chelsea.png", 32)[None]  # (1, 3, 32, 32)
 for name, picture in (("RGB", cat), ("BGR", cat.flip(1))):
     print(name, " ".join(f"{label} {p:.0%}" for label, p in cifar.predict(picture, top_k=3)[0]))
 shift = (cifar.probabilities(cat) - cifar.probabilities(cat.flip(1))).abs().sum().item() / 2
 print(f"probability that has moved to other classes: {shift:.0%}")
-assert shift > 0.001
 
 # %% [markdown]
 # > **Common mistake.** Rewriting the preprocessing by hand in the program that uses the model. Save it with the
@@ -296,36 +331,37 @@ p, y = drawn.predict_set(data.test)  # (M, K) and (M,)
 M, K = p.shape
 answer = p.argmax(dim=1)  # (M,)
 correct = (answer == y).sum().item()
-among_five = sum(label in row.topk(5).indices for row, label in zip(p, y, strict=True))
 loss = -p[torch.arange(M), y].log().mean().item()  # nats per picture
 confusion = torch.zeros(K, K, dtype=torch.long)  # row: the truth, column: the answer
 for true, said in zip(y, answer, strict=True):
     confusion[true, said] += 1
-print(f"accuracy {correct / M:.2%} ({correct} of {M})   top-5 {among_five / M:.2%}   loss {loss:.3f}")
+print(f"accuracy {correct / M:.2%} ({correct} of {M})   loss {loss:.3f}")
 
 summary = summarise(p, y)
 assert (summary["correct"], summary["count"]) == (correct, M)
-assert summary["accuracy"] == confusion.diagonal().sum().item() / confusion.sum().item()
-assert summary["top5"] == among_five / M
 assert abs(summary["loss"] - loss) < 1e-5
 assert torch.equal(summary["confusion"], confusion)
-committed = json.loads((SHIPPED["shapes"] / "evaluation.json").read_text())
-assert abs(committed["correct"] - correct) <= 5  # another processor may round a close call differently
-print("by hand = vit.inference.summarise")
+
+# %% [markdown] anchor="summarise" tags=["deeper"]
+# ### The same in the package
 
 # %%
 print(inspect.getsource(summarise))
 
 # %% [markdown]
 # `ece`, `confidence` and `overconfidence` are for later: they ask how far the probabilities can be believed. Top-5 is a
-# habit from ImageNet, whose thousand classes contain many near synonyms; with ten classes, five guesses are generous, and the number says little.
+# habit from ImageNet, whose thousand classes contain many near synonyms; with ten classes, five guesses are generous,
+# and the number says little.
+
+# %% [markdown] anchor="confusion"
+# ### Which mistakes?
 #
 # The confusion matrix says more than the accuracy. Rows are what the picture shows, columns what the model said, so
 # the diagonal is right and everything beside it a mistake. For CIFAR-10 the same count over its 10,000 test images
 # comes with the weights, in `evaluation.json`; `vit evaluate --json` wrote it. We draw both, and let colour show the
 # mistakes only.
 
-# %%
+# %% jupyter={"source_hidden": true}
 evaluation = json.loads((SHIPPED["cifar10"] / "evaluation.json").read_text())
 photo_confusion = torch.tensor(evaluation["confusion"])  # (K, K)
 assert photo_confusion.sum() == evaluation["count"]
@@ -347,7 +383,7 @@ for name, matrix, classes in (
     print(f"{name}: {matrix.diagonal().sum().item() / matrix.sum().item():.2%} of {matrix.sum()}")
     largest(matrix, classes)
 
-# %% alt="Two ten by ten confusion matrices, rows the truth and columns the answer, with counts in the cells. The diagonals are grey. Orange cells are mistakes. For the drawn shapes there are few, most of them between circle and square and among triangle, cross and star. For CIFAR-10 they are spread more widely; the darkest are dog and cat taken for each other, then automobile taken for truck, and many others are among animals."
+# %% alt="Two ten by ten confusion matrices, rows the truth and columns the answer, with counts in the cells. The diagonals are grey. Orange cells are mistakes. For the drawn shapes there are few, most of them between circle and square and among triangle, cross and star. For CIFAR-10 they are spread more widely; the darkest are dog and cat taken for each other, then automobile taken for truck, and many others are among animals." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.55))
 for ax, matrix, classes in zip(
     axes, (confusion, photo_confusion), (drawn.classes, cifar.classes), strict=True
@@ -373,12 +409,10 @@ plt.show()
 # %% [markdown]
 # Is a mistake a near miss? Look at the pictures. Sort the wrong answers by their confidence, and begin with the worst.
 
-# %% alt="Two rows of six drawn pictures that were classified wrongly, each with the true class, the answer and its confidence above it. The shapes are large and plain to see: circles called squares, crosses called stars, triangles called stars or squares, with confidences near one."
+# %% alt="Two rows of six drawn pictures that were classified wrongly, each with the true class, the answer and its confidence above it. The shapes are large and plain to see: circles called squares, crosses called stars, triangles called stars or squares, with confidences near one." jupyter={"source_hidden": true}
 mistakes = (answer != y).nonzero()[:, 0]
 worst = mistakes[p.amax(1)[mistakes].argsort(descending=True)][:12]
 print(f"{len(mistakes)} mistakes; confidence of the worst twelve {p.amax(1)[worst].min():.0%} and more")
-assert len(worst) == 12
-assert p.amax(1)[worst].min() > 0.5
 
 figure, axes = plt.subplots(2, 6, figsize=(WIDTH, 3.0))
 for ax, i in zip(axes.flat, worst.tolist(), strict=True):
@@ -392,10 +426,13 @@ plt.show()
 # or faint or half hidden. These are large and plain, a child would name them, and the model was nearly certain. Its
 # mistakes are not ours. This is also where wrong labels turn up. Here there are none, since the same line of code drew
 # the shape and wrote the label.
+
+# %% [markdown] anchor="wrong-photographs" tags=["deeper"]
+# ### Photographs that it got wrong
 #
 # With a folder of CIFAR-10 at hand, the same for photographs:
 
-# %% alt="Two rows of six photographs of CIFAR-10 that were classified wrongly with the highest confidence, each with the true class, the answer and its confidence above it."
+# %% alt="Two rows of six photographs of CIFAR-10 that were classified wrongly with the highest confidence, each with the true class, the answer and its confidence above it." jupyter={"source_hidden": true}
 root = os.environ.get("VIT_CIFAR10")  # (1)!
 if root:
     files = sorted(str(path) for path in Path(root, "test").glob("*/*"))
@@ -427,18 +464,24 @@ else:
 # coin that falls right with probability $a$. The share of right ones among $n$ then has the standard error
 # $\sqrt{a(1-a)/n}$, and about 95 % of the time it lies within 1.96 of those. Near 100 %, or with few pictures, that
 # simple interval reaches beyond 1 or shrinks to nothing. Wilson's (1927) does not. It asks the question the other way
-# round: which values of $a$ would make our count an ordinary one? With the measured share $\hat a$, those with
-# $(\hat a - a)^2 \le z^2 a(1-a)/n$. That is a quadratic inequality in $a$, and the function returns its two roots.
+# round: which values of $a$ would make our count an ordinary one? With the measured share $\hat a$ and $z = 1.96$,
+# those with $(\hat a - a)^2 \le z^2 a(1-a)/n$. Multiplied out and sorted by powers of $a$ that is
+#
+# $$\left(1 + \tfrac{z^2}{n}\right) a^2 - 2 \left(\hat a + \tfrac{z^2}{2n}\right) a + \hat a^2 \le 0 ,$$
+#
+# a parabola below zero, so $a$ lies between its two roots. They are $x \pm \sqrt{x^2 - \hat a^2 / (1 + z^2/n)}$, where
+# $x$ is half of the middle coefficient over the first.
 
 
 # %%
 def wilson(correct, n, z=1.96):
-    a = correct / n
-    middle = (a + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (a * (1 - a) / n + z**2 / (4 * n**2)) ** 0.5
+    a, first = correct / n, 1 + z**2 / n
+    middle = (a + z**2 / (2 * n)) / first
+    half = (middle**2 - a**2 / first) ** 0.5
     return middle - half, middle + half
 
 
+# %% jupyter={"source_hidden": true} predict="Twenty pictures, all of them right. How low may the true accuracy be?"
 for n in (20, 100, M):
     for share in (correct / M, 1.0):
         low, high = wilson(share * n, n)
@@ -446,8 +489,6 @@ for n in (20, 100, M):
         print(f"n = {n:6}  {share:6.1%}  standard error {se:5.1%}   Wilson {low:6.1%} to {high:6.1%}")
         for a in (low, high):
             assert math.isclose((share - a) ** 2, 1.96**2 * a * (1 - a) / n, abs_tol=1e-9)
-    assert wilson(n, n)[1] <= 1.0 + 1e-9
-    assert wilson(n, n)[0] < 1.0  # never certain, even without a mistake
 
 # %% [markdown]
 # Twenty pictures, all of them right, and the model may still be wrong on every tenth. To halve an interval takes four
@@ -456,15 +497,13 @@ for n in (20, 100, M):
 # Does the interval keep its promise? Cut our 2,000 pictures into 20 small test sets, and pretend that each is all we
 # have.
 
-# %% alt="Twenty dots with vertical error bars, one for each small test set of 100 pictures. The dots scatter from about 90 to 100 percent. Almost all bars cross a horizontal line at the accuracy of all 2,000 pictures together."
+# %% alt="Twenty dots with vertical error bars, one for each small test set of 100 pictures. The dots scatter from about 90 to 100 percent. Almost all bars cross a horizontal line at the accuracy of all 2,000 pictures together." jupyter={"source_hidden": true} predict="Of twenty 95 % intervals, how many should miss the dashed line?"
 order = torch.randperm(M, generator=torch.Generator().manual_seed(0))
 counts = [(answer[part] == y[part]).sum().item() for part in order.split(100)]
 intervals = [wilson(count, 100) for count in counts]
 covered = sum(low <= correct / M <= high for low, high in intervals)
 print(f"from {min(counts)} to {max(counts)} of 100 right;", end=" ")
 print(f"{covered} of 20 intervals contain {correct / M:.1%}")
-assert covered >= 16
-assert max(counts) - min(counts) >= 2
 
 figure, ax = plt.subplots(figsize=(WIDTH, 2.3))
 for i, (count, (low, high)) in enumerate(zip(counts, intervals, strict=True)):
@@ -512,6 +551,7 @@ def ece(rows):
     return sum(abs(hits - n * c) for n, hits, c in rows) / sum(n for n, *_ in rows)
 
 
+# %% jupyter={"source_hidden": true}
 clean = reliability(p, y)
 assert abs(ece(clean) - summarise(p, y)["ece"]) < 1e-5
 print(f"ECE {ece(clean):.4f} by hand = summarise;", f"mean confidence {p.amax(1).mean():.1%},", end=" ")
@@ -519,8 +559,6 @@ print(f"accuracy {correct / M:.1%}")
 print(f"{clean[-1][0]} of {M} pictures are in the last bin")
 print(f"mean confidence less accuracy: {summary['overconfidence']:+.4f}")
 print(f"the model of CIFAR-10, from evaluation.json: ECE {evaluation['ece']:.4f}")
-assert abs(summary["overconfidence"]) <= summary["ece"] + 1e-6
-assert abs(summary["overconfidence"] - (p.amax(1).mean().item() - correct / M)) < 1e-5
 
 # %% [markdown]
 # The model of photographs is far further off than the model of shapes. In which direction, its file does not say: the
@@ -531,7 +569,7 @@ assert abs(summary["overconfidence"] - (p.amax(1).mean().item() - correct / M)) 
 # Now a harder world. The same test pictures, with noise in every pixel as from a bad camera in the evening. The model
 # has never met noise. You would still name most of the shapes.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Noise takes accuracy. Does the mean confidence fall as far?"
 generator = torch.Generator().manual_seed(0)
 
 
@@ -550,11 +588,8 @@ hard = reliability(noisy_p, noisy_y)
 hard_accuracy = (noisy_p.argmax(1) == noisy_y).float().mean().item()
 print(f"with noise: accuracy {hard_accuracy:.1%}, mean confidence {noisy_p.amax(1).mean():.1%},", end=" ")
 print(f"ECE {ece(hard):.3f}, overconfidence {summarise(noisy_p, noisy_y)['overconfidence']:+.3f}")
-assert hard_accuracy < correct / M - 0.1
-assert summarise(noisy_p, noisy_y)["overconfidence"] > 0.05
-assert ece(hard) > 3 * ece(clean)
 
-# %% alt="Two reliability diagrams, for clean and for noisy pictures, each with an example in its corner. Dots with error bars show accuracy over confidence; a dashed diagonal is perfect calibration; bars below count the pictures. On clean pictures the dots lie around the diagonal and most pictures are in the last bin. On noisy pictures nearly all dots lie below the diagonal."
+# %% alt="Two reliability diagrams, for clean and for noisy pictures, each with an example in its corner. Dots with error bars show accuracy over confidence; a dashed diagonal is perfect calibration; bars below count the pictures. On clean pictures the dots lie around the diagonal and most pictures are in the last bin. On noisy pictures nearly all dots lie below the diagonal." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.0), height_ratios=[3, 1], sharex=True, sharey="row")
 examples = (data.test.images[18] / 255, noisy_pictures[18])
 for (above, below), rows, picture, name in zip(
@@ -573,15 +608,18 @@ axes[1, 0].set_ylabel("pictures")
 plt.show()
 
 # %% [markdown]
-# On the pictures it was made for, the model of shapes says about what it knows. A few bins hold a handful of pictures, as the
-# counts below and the long error bars show; do not read much into those. On noisy pictures it is far too sure.
+# On the pictures it was made for, the model of shapes says about what it knows. A few bins hold a handful of pictures,
+# as the counts below and the long error bars show; do not read much into those. On noisy pictures it is far too sure.
+
+# %% [markdown] anchor="temperature" tags=["deeper"]
+# ### One number for all logits
 #
 # There is a well-known repair. Divide all logits by one number, the temperature $T$, before the softmax, and choose
 # $T$ so that the loss on *validation* pictures is lowest.
 #
 # > **The paper.** “temperature scaling does not affect the model’s accuracy.” (Guo et al., 2017, section 4.2)
 
-# %%
+# %% jupyter={"source_hidden": true}
 temperatures = torch.linspace(0.5, 3.0, 126)
 val_p, val_y = drawn.predict_set(data.val)
 noisy_val_p = in_batches(noisy(data.val.images[:1000]))
@@ -603,14 +641,12 @@ for name, q, label in (("clean", p, y), ("noisy", noisy_p, noisy_y)):
         print(f"{name:13} {T:4.2f} {s['accuracy']:11.2%} {cooled.amax(1).mean():10.1%}", end=" ")
         print(f"{s['loss']:8.3f} {s['ece']:7.3f}")
         assert torch.equal(cooled.argmax(1), q.argmax(1))  # exactly the same answers
-assert 0.7 < best["clean"] < 1.2
-assert best["noisy"] > best["clean"] + 0.2
 
 # %% [markdown]
 # 1. Logarithms of probabilities are logits, up to a constant for each picture, and the softmax ignores constants. So
 #    we need not run the model again.
 
-# %% alt="Two curves of validation loss over the temperature, each with a dot at its lowest point. The curve of clean pictures is low and has a flat minimum a little below 1. The curve of noisy pictures lies much higher and has its minimum between 1.5 and 2."
+# %% alt="Two curves of validation loss over the temperature, each with a dot at its lowest point. The curve of clean pictures is low and has a flat minimum a little below 1. The curve of noisy pictures lies much higher and has its minimum between 1.5 and 2." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.4))
 for (name, curve), colour in zip(curves.items(), (CYCLE[0], ACCENT), strict=True):
     ax.plot(temperatures, curve, color=colour, label=name)
@@ -630,220 +666,16 @@ plt.show()
 # Nobody hands you validation pictures of the conditions that you did not think of.
 
 # %% [markdown] anchor="own-images"
-# ## Your own images
+# ## Your own pictures, and your model elsewhere
 #
-# Put the pictures of each class into a folder with its name. That is all the format there is. We make such a folder
-# from three of the shapes, cut out and laid on white like goods in a catalogue, a hundred of each. And because real
-# folders are never clean, one file is greyscale, one has a transparent ground, and one was cut short by a full disk.
-
-# %%
-kinds = ("bar", "ring", "star")
-
-
-def catalogue(kind, numbers, seed):
-    index = shapes.CLASSES.index(kind) + 10 * numbers  # picture i shows class i mod 10
-    images, _, masks = shapes.draw(index, 64, seed)
-    on_white = torch.lerp(torch.ones(()), images, masks[:, None])  # (B, 3, 64, 64)
-    return (255 * on_white).round().byte(), (255 * masks).round().byte()
-
-
-for kind in kinds:
-    place = work / "pictures" / kind
-    place.mkdir(parents=True)
-    images, masks = catalogue(kind, torch.arange(100), seed=7)
-    for i, (picture, mask) in enumerate(zip(images, masks, strict=True)):
-        file = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        if (kind, i) == ("bar", 5):
-            file = file.convert("L")
-        if (kind, i) == ("star", 5):
-            file.putalpha(Image.fromarray(mask.numpy()))
-        file.save(place / f"{i:03}.png")
-broken = work / "pictures/ring/099.png"
-broken.write_bytes(broken.read_bytes()[:500])
-for kind in kinds:
-    files = sorted((work / "pictures" / kind).iterdir())
-    print(f"pictures/{kind}/  {files[0].name} to {files[-1].name}")
-
-# %% alt="Three rows of eight small catalogue pictures on white: bars, rings and stars in many colours, sizes and places. The sixth bar is grey."
-figure, axes = plt.subplots(3, 8, figsize=(WIDTH, 2.7))
-for kind, row in zip(kinds, axes, strict=True):
-    for i, ax in enumerate(row):
-        draw_image(ax, decode(work / "pictures" / kind / f"{i:03}.png", 64) / 255)
-        for spine in ax.spines.values():
-            spine.set(visible=True, color=FAINT)
-    row[0].set_ylabel(kind)
-plt.show()
-
-# %% [markdown]
-# Training on it takes ten lines. In the recipe called `folder` the size of images and patches follows the pictures, and
-# so does the number of epochs: it takes some minutes. We want an answer in seconds, so we take a smaller model, smaller
-# images, and no strong augmentation, since there are few steps.
-
-# %%
-from vit.training import get_recipe, train
-
-small = {"img_size": 32, "model_options": {"patch_size": 8, "depth": 3}}
-short = {"epochs": 60, "batch_size": 16, "lr": 2e-3, "ema": 0.95}
-plain = {"rand_ops": 0, "crop_scale": 1.0}
-recipe = get_recipe("folder", data="pictures", **small, **short, **plain)
-with chdir(work), warnings.catch_warnings(record=True) as caught:  # (1)!
-    warnings.simplefilter("always")
-    receipt = train(recipe, "runs/python", quiet=True)
-    mine = load_classifier("runs/python")
-
-for warning in caught:
-    print("warning:", warning.message)
-print("pictures:", receipt["images"], " could not be read:", receipt["skipped_files"])
-print(f"validation {receipt['best']['val_accuracy']:.0%}, test {receipt['test_accuracy']:.0%},", end=" ")
-low, high = wilson(receipt["test_correct"], receipt["images"]["test"])
-print(f"95 % interval of the test {low:.0%} to {high:.0%}")
-simple = receipt["baselines"]
-print(f"the commonest class alone: {simple['commonest_class']:.0%},", end=" ")
-print(f"three nearest neighbours by pixels: {simple['nearest_neighbours']:.0%}")
-assert receipt["finished"]
-assert receipt["skipped_files"] == 1
-assert sum(receipt["images"].values()) == 3 * 100 - 1
-assert receipt["test_accuracy"] > 0.5
-
-# %% [markdown]
-# 1. Warnings go to the terminal as usual; we catch them to show them here. `chdir` keeps all paths inside our
-#    temporary folder.
-
-# %% [markdown]
-# The broken file was named, counted and left out. There was no `val/` and no `test/`, so about a tenth of the pictures
-# was held out for the test, and a tenth of the rest for validation. Which pictures, their own content decides. So a
-# picture stays in its part when others are added, renamed or removed, and what was trained on never becomes a test.
-#
-# The last two numbers are what anyone has without a model. The first needs no picture at all; the second looks for the
-# most similar pixels. A model that is below them is not worth having, so every receipt keeps them, and `vit train` ends
-# with them. With real photographs one need not start from noise:
-# `vit train --data pictures --from cifar10` goes on from the model that comes with the package.
-#
-# Now look at the interval. So few test pictures cannot tell a good model from a mediocre one. For once we can do what
-# nobody can with photographs, and draw a thousand more.
-
-# %%
-fresh = torch.cat([catalogue(kind, torch.arange(1000, 1334), seed=7)[0] for kind in kinds])
-fresh = F.interpolate(fresh / 255, (32, 32), mode="bicubic", antialias=True).clamp(0, 1)  # (M, 3, 32, 32)
-fresh_y = torch.arange(3).repeat_interleave(334)
-fresh_p = mine.probabilities(fresh)
-hits = (fresh_p.argmax(1) == fresh_y).sum().item()
-print(f"{hits} of {len(fresh)} fresh pictures: {hits / len(fresh):.1%},", end=" ")
-print("interval {:.1%} to {:.1%}".format(*wilson(hits, len(fresh))))
-assert mine.classes == kinds
-assert hits / len(fresh) > 0.75
-
-size, right = receipt["images"]["test"], fresh_p.argmax(1) == fresh_y
-drawings = torch.randint(len(right), (2000, size), generator=torch.Generator().manual_seed(0))
-ends = [wilson(k, size) for k in right[drawings].sum(1).tolist()]
-inside = sum(low <= hits / len(fresh) <= high for low, high in ends) / len(ends)
-print(f"of {len(ends)} tests with {size} of these pictures each, {inside:.0%} catch it")
-assert 0.85 < inside < 0.999
-
-# %% [markdown]
-# Is the accuracy on the fresh pictures in the interval of our one small test? Most likely, and not surely: draw many
-# tests of that size from the fresh pictures, and a few of their intervals miss, like the orange bars in the figure
-# above. Nothing announces it.
-#
-# Three hundred pictures are very few for a Vision Transformer that starts from nothing. On real photographs you would
-# not start from nothing but from a model that has already seen many; that is fine-tuning, and lesson 8 is about it.
-#
-# The same in one command. Two epochs are enough to see that it works.
-
-
-# %%
-def vit(line):
-    print("$ vit", line)
-    command = [sys.executable, "-m", "vit", *line.split()]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True)
-    print(re.sub(r", \d+ s;", ";", done.stdout + done.stderr).rstrip())  # (1)!
-    print("exit code", done.returncode)
-    return done
-
-
-line = "train --data pictures --model vit_nano_4 --set model_options.depth=3 --epochs 2 --out runs/command"
-done = vit(line + " --quiet")
-assert done.returncode == 0
-print("runs/command:", ", ".join(sorted(path.name for path in (work / "runs/command").iterdir())))
-
-# %% [markdown]
-# 1. Without the seconds, which differ from run to run.
-
-# %% [markdown]
-# And to use it, `vit predict`. First a folder with one fresh picture of each kind and a copy of the broken file, then
-# two of our photographs. `-w` says whose weights; without it the newest run under `runs/` is taken.
-
-# %%
-(work / "new").mkdir()
-for kind, picture in zip(kinds, fresh[::334], strict=True):
-    Image.fromarray((255 * picture).round().byte().permute(1, 2, 0).numpy()).save(work / f"new/{kind}.png")
-(work / "new/torn.png").write_bytes(broken.read_bytes())
-
-done = vit("predict new -w runs/python")
-assert done.returncode == 1
-assert done.stdout.count("%") == 3 * 3
-assert "torn.png" in done.stderr
-done = vit("predict chelsea.png coffee.png --top-k 3 -w cifar10")
-assert done.returncode == 0
-assert done.stdout.splitlines()[0].split()[1] == answers[0][0][0]  # as in Python, above
-
-# %% [markdown]
-# What could not be read is named, the rest is answered, and the exit code is 1, so that a script notices. Zero means
-# that all went well.
-#
-# Months later you find a file of weights and wonder what it is. `vit info` prints what the file says about itself.
-# It is long; here are five lines of it.
-
-# %%
-done = subprocess.run(
-    [sys.executable, "-m", "vit", "info", "runs/python"], cwd=work, capture_output=True, text=True
-)
-about = json.loads(done.stdout)
-for key in ("parameters", "data", "classes", "epoch"):
-    print(f"{key:12}", about[key])
-print("recipe      ", {key: about["recipe"][key] for key in ("epochs", "batch_size", "lr", "seed")})
-assert done.returncode == 0
-assert about["classes"] == list(kinds)
-
-# %% [markdown] anchor="export"
-# ## Out of PyTorch
-#
-# A web page, a phone or a C++ program will not install PyTorch to run one model. ONNX is a file format for the
-# computation itself: a graph of operations, with the weights inside. Ours takes images in [0, 1] and does the
-# normalisation itself, so that nobody can forget it. Besides the logits it returns the attention of every block.
-#
-# An exported model is a second implementation, and a second implementation is wrong until it has been compared.
-
-# %%
-from vit.inference import export_onnx
-
-file = export_onnx(drawn, work / "shapes.onnx")
-session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-outputs = [output.name for output in session.get_outputs()]
-print("in:", [(i.name, i.shape) for i in session.get_inputs()])
-print("out:", ", ".join(outputs))
-
-for count in (1, 7):  # any batch size
-    pictures = test[:count]  # (B, 3, 32, 32) in [0, 1]
-    onnx_logits, *onnx_maps = (torch.from_numpy(o) for o in session.run(None, {"images": pictures.numpy()}))
-    with torch.inference_mode():
-        x = drawn.preprocessing.normalise(pictures)
-        assert_close(onnx_logits, drawn.model(x), atol=1e-4, rtol=1e-4)
-        for ours, theirs in zip(drawn.model.attention_maps(x), onnx_maps, strict=True):
-            assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
-shape = tuple(onnx_maps[0].shape)
-print(f"onnxruntime = torch, logits {tuple(onnx_logits.shape)}, {len(onnx_maps)} maps {shape}")
-for path in (SHIPPED["shapes"] / "best.safetensors", file):
-    print(f"{path.suffix:12} {path.stat().st_size / 1e6:.1f} MB")
-
-# %% [markdown]
-# The ONNX file has about twice the size of the weights, because it holds them as 32-bit floats. On the command line
-# it is `vit export shapes.onnx -w shapes`; a name that ends in `.safetensors` writes the weights alone.
+# A folder of pictures for each class is all that `vit train` needs, and `vit export` writes the trained model for
+# programs without PyTorch. [Your own pictures, and your model elsewhere](../howto.md) shows both, step by step.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
-# Wrong normalisation, stretching, swapped colours and bytes for fractions you have seen. Three more.
+# Wrong normalisation, stretching, swapped colours and bytes for fractions you have seen. Here is one more, and two that
+# are rarer.
 #
 # > **Common mistake.** A model left in `train()` mode. With dropout or stochastic depth every call gives another
 # > answer.
@@ -855,20 +687,16 @@ cifar.model.train()
 calls = torch.cat([cifar.probabilities(cat) for _ in range(20)])[:, k]
 cifar.model.eval()
 still = cifar.probabilities(cat)[0, k].item()
-print(f"cifar10, {cifar.classes[k]}: eval() {still:.1%},", end=" ")
+print(f"{cifar.classes[k]}: eval() {still:.1%},", end=" ")
 print(f"twenty calls in train() from {calls.min():.1%} to {calls.max():.1%}")
-assert calls.max() > calls.min()
-
-before = drawn.probabilities(test[:8])
-drawn.model.train()
-assert torch.equal(drawn.probabilities(test[:8]), before)
-drawn.model.eval()
-print("shapes: train() changes nothing")
 
 # %% [markdown]
-# The model of CIFAR-10 was trained with stochastic depth ([lesson 4](04_encoder.ipynb)), which drops whole branches.
-# The other was trained without any, so the mistake cannot show itself there. It is the kind that passes a test on one
-# model and bites with the next. `load_classifier` hands out models in `eval()` mode.
+# The model of CIFAR-10 was trained with stochastic depth ([lesson 4](04_encoder.ipynb#stochastic-depth)), which drops
+# whole branches. The model of shapes was trained without any, so there the mistake cannot show itself. It is the kind
+# that passes a test on one model and bites with the next. `load_classifier` hands out models in `eval()` mode.
+
+# %% [markdown] tags=["deeper"]
+# ### Two more
 #
 # > **Common mistake.** Names in another order. Many tools sort classes by the alphabet. Output 3 of this model means
 # > number 3 of *its* list, counted from 0.
@@ -881,17 +709,16 @@ shows = [drawn.classes[k] for k in y]
 for name, words in (("its own list", says), ("sorted by the alphabet", misread)):
     share = sum(a == b for a, b in zip(words, shows, strict=True)) / M
     print(f"{name:24} {share:6.1%}")
-assert share < 0.3
 
 # %% [markdown]
 # A model that is right on hardly any picture, worse than guessing perhaps, is rarely a bad model. Bad models guess.
 # Look at its confusion matrix: here it would show one dark cell in each row, in the wrong place.
 #
-# > **Common mistake.** Pictures of another size, and a table of positions that is made anew for them. The class
+# > **Common mistake.** Pictures of another size, and a matrix of positions that is made anew for them. The class
 # > refuses such pictures, since somebody has to decide what to do: shrink them, or change the model by
 # > `set_input_size`.
 
-# %%
+# %% jupyter={"source_hidden": true}
 try:
     drawn.predict(large[:1])
 except ValueError as error:
@@ -921,8 +748,8 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # > **The paper.** “The Vision Transformer can handle arbitrary sequence lengths (up to memory constraints), however,
 # > the pre-trained position embeddings may no longer be meaningful.” (section 3.2)
 #
-# Stretched, the table still says where in the picture a patch is, and the model loses little. Computed anew it says how
-# many patches in, which this model has learned only for eight. That is what `recompute=True` is not for; before
+# Stretched, the matrix still says where in the picture a patch is, and the model loses little. Computed anew it says
+# how many patches in, which this model has learned only for eight. That is what `recompute=True` is not for; before
 # training it does no harm. So it is the positions that break the model here, and not what a patch shows, though each
 # patch of the large picture shows a quarter of the area that it was taught to expect. Shrinking is a quarter of the
 # work, and no worse. With other models and sizes it may be otherwise; lesson 8 measures one, and trains on at the new
@@ -977,8 +804,13 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Two looks.** Classify each picture and its mirror image, and average the probabilities. It is cheap and often
-# helps. Does it help the model of drawn shapes? Predict which classes it will harm.
+# **1. Two looks** (20 minutes, easy). Classify each picture and its mirror image, and average the probabilities. It is
+# cheap and often helps. Does it help the model of drawn shapes? Predict which classes it will harm. You are done when
+# you have `straight` and `mirrored`, the probabilities of 300 pictures, and this holds:
+#
+# ```python
+# assert right(mirrored).sum() < right(straight).sum() - 20
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1018,14 +850,19 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # assert worst(both, 1) == {"arrow"}
 # ```
 #
-# In the mirror two classes are lost, and in the average one: of a crescent the model is surer the right way round than it
-# is of anything in the mirror. Average over changes that training has made harmless, and over no others. The recipe of CIFAR-10 does mirror its
-# pictures, so there it is worth a try.
+# In the mirror two classes are lost, and in the average one: of a crescent the model is surer the right way round than
+# it is of anything in the mirror. Average over changes that training has made harmless, and over no others. The recipe
+# of CIFAR-10 does mirror its pictures, so there it is worth a try.
 #
 # </details>
 #
-# **2. The right to remain silent.** Let the model answer only above a threshold of confidence. Draw accuracy against
-# *coverage*, the share of pictures that get an answer.
+# **2. The right to remain silent** (20 minutes, medium). Let the model answer only above a threshold of confidence.
+# Draw accuracy against *coverage*, the share of pictures that get an answer. You are done when, with 500 pictures
+# sorted by confidence, this holds:
+#
+# ```python
+# assert accuracy[399] > accuracy[499]  # silent on a fifth, better on the rest
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1057,7 +894,13 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **3. Strangers.** Show the model of drawn shapes pieces of photographs. How often is it more than 90 % sure?
+# **3. Strangers** (20 minutes, medium). Show the model of drawn shapes pieces of photographs. How often is it more than
+# 90 % sure? You are done when, with `confidence` for all pieces, this holds:
+#
+# ```python
+# assert confidence.shape == (196,)
+# assert 0.05 < (confidence > 0.9).float().mean() < 0.9
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1088,9 +931,34 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # field of its own (Hendrycks and Gimpel, 2017).
 #
 # </details>
+
+# %% [markdown] tags=["deeper"]
+# ### Two more exercises
 #
-# **4. Without PyTorch.** Classify a drawn picture from a file, with Pillow, NumPy and onnxruntime alone, and compare
-# with `Classifier.predict`.
+# **4. An interval from memory** (15 minutes, medium, on paper first). Derive Wilson's two ends from the inequality, and
+# write `wilson(correct, n)`. You are done when this passes:
+#
+# ```python
+# low, high = wilson(20, 20)
+# assert 0.83 < low < 0.85 and abs(high - 1) < 1e-9
+# assert wilson(50, 100)[0] < 0.5 < wilson(50, 100)[1]
+# ```
+#
+# <details>
+# <summary>Hint</summary>
+#
+# For 20 of 20 the inequality is $(1 - a)^2 \le z^2 a (1 - a) / n$. Divide by $1 - a$.
+#
+# </details>
+#
+# **5. Without PyTorch** (40 minutes, hard). [The how-to page](../howto.md) exports a model. Classify a drawn picture
+# from a file, with Pillow, NumPy and onnxruntime alone, and compare with `Classifier.predict`. You are done when, with
+# the probabilities `p` of your program, this holds:
+#
+# ```python
+# assert names[p.argmax()] == name
+# assert abs(p.max() - expected) < 1e-4
+# ```
 #
 # <details>
 # <summary>Hint</summary>
@@ -1143,8 +1011,7 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # classes with each other and sum to one for any picture at all. Wrong preprocessing raises no error and leaves the
 # confidence far above the accuracy, so only a count on labelled pictures finds it. The confusion matrix says which
 # mistakes there are, the pictures help to see why, and an interval says how much of a number is chance. Calibration
-# holds for pictures like those it was measured on; a temperature changes the claims and never the answers. An exported
-# model has to be compared before it is used.
+# holds for pictures like those it was measured on; a temperature changes the claims and never the answers.
 #
 # Our pictures have had 32 pixels, and our classes were fixed on the first day. Larger pictures and other classes are
 # the subject of lesson 8.
@@ -1160,5 +1027,4 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # Misclassified and Out-of-Distribution Examples in Neural Networks](https://arxiv.org/abs/1610.02136), ICLR 2017.
 # Edwin B. Wilson, [Probable Inference, the Law of Succession, and Statistical
 # Inference](https://doi.org/10.1080/01621459.1927.10502953), Journal of the American Statistical Association 22,
-# 1927. The formats: [safetensors](https://huggingface.co/docs/safetensors), [ONNX](https://onnx.ai) and
-# [ONNX Runtime](https://onnxruntime.ai).
+# 1927. The format of the weights: [safetensors](https://huggingface.co/docs/safetensors).

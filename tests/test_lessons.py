@@ -21,6 +21,9 @@ FOLDED = [
     "02_positions",
     "03_attention",
     "04_encoder",
+    "05_model",
+    "06_training",
+    "07_inference",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
