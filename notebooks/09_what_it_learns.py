@@ -135,8 +135,7 @@ for ax, photo, answer, p in zip(
 plt.show()
 
 # %% [markdown]
-# This is all that our CIFAR-10 model sees. (Three of the squares are cut a little differently from those in lesson 7,
-# and for the astronaut that alone changes the answer.) Only the first shows one of its ten classes, and none of the four is a
+# This is all that our CIFAR-10 model sees. Only the first shows one of its ten classes, and none of the four is a
 # CIFAR-10 picture. Keep that in mind when a map looks wise.
 
 # %% [markdown] anchor="heads"
@@ -228,8 +227,6 @@ def as_rgb(tokens, grid):
     return ((U[:, :3] - low) / (high - low)).clamp(0, 1).reshape(*grid, 3)
 
 
-print("our tokens of the cat as colours:", tuple(as_rgb(tokens[0, 1:], grid).shape))
-
 # %% alt="Three rows, a cat, an astronaut and a rocket. Beside each photograph, its patches coloured by the principal components of their tokens. The real model gives large smooth regions: the head of the cat with two eyes, a yellow head above a purple suit, a white rocket on blue. Its random twin shows the photograph in false colours, with stripes of the fur and folds of the suit. Our small model and its twin show eight by eight coloured squares in which little can be made out." jupyter={"source_hidden": true} predict="One column is of random weights. Will you see the objects in it?"
 columns = ("photograph", *(("dinov2", "its twin") if real else ()), "cifar10", "its twin")
 blank_tokens = last_look(twin, seen)[1]
@@ -320,8 +317,8 @@ for ax, (name, bank), colour in zip(axes, banks.items(), (CYCLE[0], FAINT, CYCLE
     parts, share = filter_components(bank)
     bare(ax, f"{name}, 1 to 30").imshow(mosaic(as_colours(parts[:30]), 6))
     axes[-1].plot(range(1, 49), share[:48].cumsum(0), color=colour, label=name)
-axes[-1].set(xlabel="components", title="variance explained", ylim=(0, 1.02))
-axes[-1].legend()
+axes[-1].set(xlabel="components", title="variance explained", ylim=(0, 1.6), yticks=(0, 0.5, 1))
+axes[-1].legend(loc="upper left", fontsize=7)
 plt.show()
 
 # %% [markdown]
@@ -388,7 +385,7 @@ plt.show()
 # nobody's. So it looks as if the model, which was told nothing of a grid, had found it. (Part of the likeness has
 # another cause. The fold below takes it out.) The real model has a place for each of 37 × 37 patches:
 
-# %% alt="Four maps of 37 by 37 patches, for four places, each marked by a ring. Around the place itself lies a small red spot; the rest of the map is paler." jupyter={"source_hidden": true}
+# %% alt="Four maps of 37 by 37 patches, for four places, each marked by a ring. Around the first three lies a red cross, strongest at the place itself, and for the corner the whole border of the map is red; the rest is paler, with faint stripes." jupyter={"source_hidden": true}
 profile = facts["positions"]
 for kind in ("trained", "random"):
     rows = profile[kind]["rows"]
@@ -509,8 +506,7 @@ for name, matrix in panels.items():
 #
 # The class token has no place in the picture, so it is left out and each row is scaled to sum to 1 again. Two things
 # to know beforehand. Uniform attention is *far*: a large distance alone is no achievement, it is where every model
-# begins. And one picture is an anecdote. So: squares cut out of our photographs at random, 128 for our model. They come from four
-# photographs, so they are not independent, but they differ enough.
+# begins. And one picture is an anecdote. So: squares cut out of our photographs at random, 128 for our model. They come from four photographs, so they are not independent.
 #
 # As a second control we *shuffle* the trained weights, each matrix within itself. This twin has weights exactly as
 # large as the trained ones, and no order in them.
@@ -550,7 +546,7 @@ for name, found in facts["inside"].items():
 assert by_block.min() < uniform - 0.2
 assert (distance["random"] - uniform).abs().max() < 0.1
 
-# %% alt="Two plots of attention distance over blocks, as multiples of that of uniform attention. Each head is a dot. In both, a grey line for random weights and a dotted one for shuffled weights lie at the dashed line, 1. Ours: most dots lie below, between about one half and one. The real model: the dots are spread far more widely, some heads near zero, others at one." jupyter={"source_hidden": true}
+# %% alt="Two plots of attention distance over blocks, as multiples of that of uniform attention. Each head is a dot. In both, a grey line for random weights and a dotted one for shuffled weights lie at the dashed line, 1. Ours: most dots lie below, between about one half and one. The real model: the dots are spread far more widely, from about a fifth of that distance to a little over one." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6), sharey=True)
 theirs = torch.tensor(facts["inside"]["trained"]["distance"])  # (L, h)
 ours = {name: d.mean(1) for name, d in distance.items()}
@@ -773,7 +769,7 @@ assert_close(lens[-1], model(seen))
 print("by hand = logit_lens:", tuple(lens.shape))
 if prefix:  # before the first block the class token has met no patch
     assert_close(lens[0], lens[0][:1].expand_as(lens[0]))
-    print("before the first block every picture is a", cifar.classes[lens[0, 0].argmax()])
+    print("before any block every picture is a", cifar.classes[lens[0, 0].argmax()])
 
 right = (logit_lens(toy, x_shapes).argmax(-1) == truth).float().mean(1)
 print("shapes, right after 0, 1, 2 ... blocks:", *(f"{v:.0%}" for v in right.tolist()))
@@ -926,7 +922,7 @@ assert_close(score["flat"].mean(), on_shape.mean())
 
 # %% [markdown] tags=["answer"]
 # (*Gradient* is rollout with each weight multiplied by the gradient of the class's logit,
-# [folded above](#gradient).) Read it from the top. A fixed blob in the centre does better than any map of an untrained
+# [folded above](#gradient).) Read it from the top. A fixed blob in the centre does at least as well as any map of an untrained
 # model, because a large shape that lies wholly in the picture often covers the centre. Maps of random weights beat
 # chance, since a patch unlike the others draws attention from any weights
 # ([lesson 3](03_attention.ipynb#photograph)). And contrast, a line of code without a model, beats everything that we
@@ -990,12 +986,12 @@ plt.show()
 
 # %% [markdown] tags=["answer"]
 # Inversion does nothing to contrast. It asks how far a colour is from the mean, not in which direction. Lightness falls
-# to nothing. And the shapes model, which has never seen a dark shape, answers worse, and its maps get worse than
-# its twin's with max fusion. The decoy takes contrast away: now the last block of the trained model is as good as the blob and far
-# above everything else that knows nothing. One set of pictures, three verdicts.
+# to nothing. And the shapes model, which has never seen a dark shape, answers worse, and its rollouts get worse
+# than its twin's. The decoy takes contrast away: now the last block of the trained model is above all that
+# knows nothing, and its rollouts, which do so well above, are not. One set of pictures, three verdicts.
 #
-# The real model is stranger still. On shapes of one colour the hottest patch of its last block lies *off* the shape more often than
-# a flat map's would. Why, we do not know; such pictures are far from photographs, and hot patches in empty ground are a
+# The real model is stranger still. On shapes of one colour the hottest patch of its last block is hardly ever on the shape,
+# no more often than a flat map's would be. Why, we do not know; such pictures are far from photographs, and hot patches in empty ground are a
 # known ailment of models like this (Darcet et al., 2024). On shapes of texture, the same map finds the shape nearly
 # always, where its twin, contrast and lightness are near the flat map, and the blob is left behind.
 #
@@ -1025,10 +1021,8 @@ orders = {
 predict = lambda images: toy(images).softmax(1)
 curves, areas = {}, {}
 for name, values in orders.items():
-    results = [
-        perturbation_curve(predict, x_shapes[:few], values, truth[:few], steps=8, insert=insert)
-        for insert in (False, True)
-    ]
+    given = x_shapes[:few], values, truth[:few]
+    results = [perturbation_curve(predict, *given, 8, insert=k) for k in (False, True)]
     curves[name] = [curve.mean(1) for curve, _ in results]
     areas[name] = [area.mean().item() for _, area in results]
     print(f"{name:20} area: deletion {areas[name][0]:.2f} (low is good),", end=" ")
@@ -1101,7 +1095,7 @@ plt.show()
 
 # %%
 def rank_correlation(a, b):
-    """Spearman's, for each picture: 1 for one order of patches, 0 for unrelated ones."""
+    """Spearman's, for each picture: 1 for one order, 0 for unrelated ones."""
     ranks = [t.flatten(1).argsort(1).argsort(1).float() for t in (a, b)]
     ranks = [r - r.mean(1, keepdim=True) for r in ranks]
     return (ranks[0] * ranks[1]).sum(1) / (ranks[0].norm(dim=1) * ranks[1].norm(dim=1))
@@ -1229,7 +1223,7 @@ print(f"film, {ACROSS} to a row: " + ", ".join(f"epoch {e:.0f}" for e in movie["
 # > **Common mistake.** Looking at all heads of all blocks and showing the one that found the object. With enough heads
 # > one nearly always does. Here are the maps of the *untrained* shapes model:
 
-# %%
+# %% jupyter={"source_hidden": true} predict="The best of 24 untrained heads for each picture: how often on the shape?"
 each = toy_twin.attention_maps(x_shapes)
 every = [patch_map(m, tg, tp) for m in each]  # L of (B, h, gh, gw)
 hits = [pointing_game(m, on_shape) for block in every for m in block.unbind(1)]
@@ -1463,7 +1457,7 @@ if prefix:
 # </details>
 #
 # **5. Catch the bug.** *15 minutes, easy.* Write `check(rollout)`, which raises an `AssertionError` for a rollout that
-# forgets `keepdim` and lets a right one pass, on random matrices and without looking at its code. Done when
+# forgets `keepdim` and lets a right one pass. Done when
 # `check(right)` passes and `check(wrong)` raises.
 #
 # <details>
@@ -1512,7 +1506,7 @@ if prefix:
 # the same edges, and only where colours tell nothing does training show in a number. Attention distance needs the value
 # of uniform attention beside it. Rollout multiplies row-normalised matrices, later block on the left; row sums of one
 # are its cheapest test, with max fusion above all. In the pointing game maps of random weights beat chance, a blob in
-# the centre beats them, contrast beats everything where objects differ in colour from their ground, and one decoy turns
+# the centre is as good as any of them, contrast beats everything where objects differ in colour from their ground, and one decoy turns
 # that around. So report baselines, many pictures of more than one kind, one scale, and a control with random weights.
 # Where you want to know whether something matters, take it away and count.
 #

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The lessons that have a main path; the others follow. What a main path may hold:
 FOLDED = [
     "01_patches",
+    "08_resolution",
     "09_what_it_learns",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
