@@ -587,8 +587,9 @@ ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
 plt.show()
 
 # %% [markdown]
-# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, are far behind
-# where their curve ends: small ones had brought the first model to most of its answers by then. The recipe that
+# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, have hardly begun
+# to learn where their curve ends. That says that enlarging is cheap, and nothing about how well such a start would do with
+# many more steps. The recipe that
 # made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson
 # 6](06_training.ipynb#cifar10)).
 #
@@ -781,7 +782,7 @@ assert most["from scratch, 10 times longer"] > most["from scratch"]
 # 1. The probe's answers lie between −1 and 1, which is faint for logits. The factor changes no answer, only how sure
 #    it sounds to the cross-entropy.
 
-# %% alt="Accuracy over 50, 200 and 1,000 labelled pictures on a logarithmic axis. Three curves that start from the old weights rise from about 50 percent; at the right end probe, then fine-tuned is highest, then the linear probe, then fine-tuned. Two single marks at 1,000 labels are for from scratch: after eighty steps far below everything else, after ten times as many higher. A dotted line for the model as it is lies at the height of the left ends; a dashed line marks chance at 10 percent." jupyter={"source_hidden": true}
+# %% alt="Accuracy over 50, 200 and 1,000 labelled pictures on a logarithmic axis. Three curves that start from the old weights rise from about 50 percent; at the right end probe, then fine-tuned is highest, then the linear probe, then fine-tuned. Two single marks at 1,000 labels are for from scratch: after eighty steps near 20, after ten times as many among the others. A dotted line for the model as it is lies at the height of the left ends; a dashed line marks chance at 10 percent." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH, 2.9))
 for i, ((name, values), marker) in enumerate(zip(results.items(), "os^vD", strict=True)):
     middle = torch.tensor([100 * sum(v) / len(v) for v in values.values()])
@@ -799,8 +800,9 @@ plt.show()
 
 # %% [markdown]
 # The bars reach from the worse of two draws of labels to the better; with all thousand there is only one draw. At
-# eighty steps the fresh start is nowhere. Ten times as many bring it much further, and still it has only these
-# thousand pictures: read off the print how far that is from the old weights with fifty.
+# eighty steps the fresh start is nowhere. An earlier version of this lesson stopped there, and that was a straw man: ten times as many
+# steps, on the same thousand pictures, bring it past plain fine-tuning, and close to the probe. With all the labels, then,
+# what the old weights save in this task is mostly steps.
 #
 # With fifty labels nothing is clearly better than the old model that has seen none; its ten names still fit. With more
 # the choice matters. The probe takes a moment and does well. Plain fine-tuning does not reach it in eighty steps,
@@ -1243,7 +1245,8 @@ assert spoiled < sound
 # also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not always
 # enough: our small model failed on larger pictures for reasons that we have not found, and a few steps of training at
 # the new size repaired most of that. A new head starts at zero. A linear probe has a formula, needs no backward pass
-# and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from the probe's head.
+# and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from the probe's head. A fresh
+# start needs many more steps, and must get them before it is called worse.
 # Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the lowest trained
 # parameter. Change the model first, then build the optimiser. What the features have learned to see is the subject of
 # [lesson 9](09_what_it_learns.ipynb).
