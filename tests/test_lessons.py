@@ -24,6 +24,8 @@ FOLDED = [
     "05_model",
     "06_training",
     "07_inference",
+    "08_resolution",
+    "09_what_it_learns",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
