@@ -16,7 +16,10 @@ import reading
 
 ROOT = Path(__file__).resolve().parent.parent
 # The lessons that have a main path; the others follow. What a main path may hold:
-FOLDED = ["01_patches"]
+FOLDED = [
+    "01_patches",
+    "10_data_and_bias",
+]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 CLOSING = ["mistakes", "check-yourself", "exercises", "key-points", "references"]
