@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDED = [
     "01_patches",
     "10_data_and_bias",
+    "11_pretrained",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
