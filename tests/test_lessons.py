@@ -26,6 +26,8 @@ FOLDED = [
     "07_inference",
     "08_resolution",
     "09_what_it_learns",
+    "10_data_and_bias",
+    "11_pretrained",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
