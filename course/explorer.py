@@ -22,6 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = ROOT / "build" / "explorer"
+RESULTS = ROOT / "benchmarks" / "results" / "explorer.json"
 MODEL = "cifar10"
 PICTURES = ("chelsea", "astronaut", "coffee", "rocket")  # of `vit.data.PHOTOGRAPHS`; the first is precomputed
 SIZES = (32, 48, 64)  # sides that the page offers; the model was trained on the first
@@ -129,11 +130,19 @@ def agreement(classifier: Any, eight: Any, images: Any) -> dict[str, float]:
     }
 
 
+def measured() -> dict[str, float]:
+    """What `benchmarks/explorer.py` found on CIFAR-10, which no site build has at hand."""
+    case = json.loads(RESULTS.read_text())["cases"]["int8"]
+    return {name: case[name] for name in ("agree", "count", "milliseconds")}
+
+
 def colours(name: str, steps: int) -> list[list[int]]:
     """A colour map of matplotlib as `steps` triples of bytes."""
     import matplotlib
 
-    return (matplotlib.colormaps[name].resampled(steps)(range(steps))[:, :3] * 255).round().astype(int).tolist()
+    return (
+        (matplotlib.colormaps[name].resampled(steps)(range(steps))[:, :3] * 255).round().astype(int).tolist()
+    )
 
 
 def figure(image: Any, maps: list[tuple[Any, float]], table: list[list[int]]) -> bytes:
@@ -153,7 +162,9 @@ def figure(image: Any, maps: list[tuple[Any, float]], table: list[list[int]]) ->
     row = np.concatenate([part for panel in panels for part in (panel, space)][:-1], 1)
     buffer = io.BytesIO()
     shown = Image.fromarray(row.round().astype("uint8"))
-    shown.resize((shown.width * 8, shown.height * 8), Image.Resampling.NEAREST).save(buffer, "PNG", optimize=True)
+    shown.resize((shown.width * 8, shown.height * 8), Image.Resampling.NEAREST).save(
+        buffer, "PNG", optimize=True
+    )
     return buffer.getvalue()
 
 
@@ -212,6 +223,7 @@ def _make() -> Iterator[tuple[str, bytes]]:
                 "lens": [[round(v, 5) for v in row] for row in lens.tolist()],
                 "answer": {"name": classifier.classes[int(answer.argmax())], "p": float(answer.max())},
                 "scale": fixed,
+                "measured": measured(),
                 "int8": agreement(classifier, eight, cuts),
                 "heat": _packed(table),
                 "signed": _packed(colours("PuOr_r", 65)),
@@ -226,8 +238,10 @@ def _packed(table: list[list[int]]) -> str:
 
 def files(folder: Path = MADE) -> dict[str, bytes]:
     """Everything the page needs, by name. Kept in `folder`, and made again when what it is made of changed."""
-    sources = [Path(__file__), ROOT / "vit" / "weights" / MODEL / "best.safetensors"]
-    sources += [ROOT / "vit" / f"{name}.py" for name in ("model", "patches", "positions", "attention", "encoder")]
+    sources = [Path(__file__), RESULTS, ROOT / "vit" / "weights" / MODEL / "best.safetensors"]
+    sources += [
+        ROOT / "vit" / f"{name}.py" for name in ("model", "patches", "positions", "attention", "encoder")
+    ]
     stamp = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     index = folder / "index.json"
     if index.exists():
