@@ -150,7 +150,7 @@ class Explorer {
   // Have the result for the state, or ask for it. One question at a time: the newest is asked when the last is answered.
   ask() {
     const key = this.key(this.state)
-    if (this.result?.key === key) return
+    if (this.result?.key === key && (this.result.qkv || !this.ready)) return // what came with the page lacks the numbers
     if (key === this.first.key && !this.ready) return (this.result = this.first)
     const pixels = this.pixels()
     if (!pixels) return
