@@ -1,9 +1,9 @@
-"""The explorer's engine in Node: how often it agrees with PyTorch on CIFAR-10, how fast it is, what it weighs.
+"""The explorer's engine in Node: how often it agrees with PyTorch on CIFAR-10, how fast, how heavy it is.
 
     .venv/bin/python benchmarks/explorer.py --data data/cifar10-jpeg   # a folder with test/<class>/*
 
-Test pictures, as many of each class, are classified three times: by PyTorch in float32, by the engine with the
-same weights, and by the engine with the 8-bit weights that the page loads. Nothing is chosen by them.
+Test pictures, as many of each class, are classified three times: by PyTorch in float32, by the engine with
+the same weights, and by the engine with the 8-bit weights that the page loads. Nothing is chosen by them.
 """
 
 import argparse
@@ -79,11 +79,11 @@ def render(results: dict) -> str:
     )
     return f"""# The explorer's engine
 
-Written by `benchmarks/explorer.py` from the JSON beside it. {m["device"]}, {m["cores"]} cores, one thread; Node
-{results["node"]}, torch {m["versions"]["torch"]}. {results["date"]}, load average before {results["load"]}: other
-programs ran beside it, so the times are upper bounds.
+Written by `benchmarks/explorer.py` from the JSON beside it. {m["device"]}, {m["cores"]} cores, one thread;
+Node {results["node"]}, torch {m["versions"]["torch"]}. {results["date"]}, load average before
+{results["load"]}: other programs ran beside it, so the times are upper bounds.
 
-{next(iter(cases.values()))["count"]} test pictures of CIFAR-10 (JPEG copy), as many of each class. Agreement is with
+{cases["int8"]["count"]} test pictures of CIFAR-10 (JPEG copy), as many of each class. Agreement is with
 PyTorch in float32, whose own accuracy on them is {results["accuracy"]:.1%}; logits: the largest difference.
 
 | weights | same answer | accuracy | logits | ms a picture, median (quartiles) | ms to read |

@@ -1,8 +1,8 @@
 """What the explorer on the site's page "Try it" is made of, written by the site build and never committed.
 
 The shipped CIFAR-10 model becomes one file of 8-bit weights that a browser reads without a library. Beside it
-lie photographs as raw bytes, so that no browser's decoder changes a pixel, and the model's answer to the first
-of them, so that the page has something to show before the weights are there.
+lie photographs as raw bytes, so that no browser's decoder changes a pixel, and the model's answer to the
+first of them, so that the page has something to show before the weights are there.
 
 The format of the weights: the length of the header (uint32, little-endian), a JSON header, then the tensors,
 each beginning at a multiple of 8 bytes. A matrix is int8 with one float32 scale for each output row: the
@@ -146,7 +146,7 @@ def colours(name: str, steps: int) -> list[list[int]]:
 
 
 def figure(image: Any, maps: list[tuple[Any, float]], table: list[list[int]]) -> bytes:
-    """A PNG of a picture and maps `(g, g)` over its grey, each with the maximum of its scale, side by side."""
+    """A PNG of a picture and maps `(g, g)` over its grey, each with the maximum of its scale."""
     import numpy as np
     from PIL import Image
 
@@ -237,7 +237,7 @@ def _packed(table: list[list[int]]) -> str:
 
 
 def files(folder: Path = MADE) -> dict[str, bytes]:
-    """Everything the page needs, by name. Kept in `folder`, and made again when what it is made of changed."""
+    """Everything the page needs, by name. Kept in `folder`, and made again when its sources changed."""
     sources = [Path(__file__), RESULTS, ROOT / "vit" / "weights" / MODEL / "best.safetensors"]
     sources += [
         ROOT / "vit" / f"{name}.py" for name in ("model", "patches", "positions", "attention", "encoder")

@@ -1,4 +1,4 @@
-"""The explorer: its engine against PyTorch in Node, its weight file, its words, the committed measurements."""
+"""The explorer: its engine against PyTorch in Node, its weights, its words, its measurements."""
 
 import json
 import os
