@@ -17,6 +17,7 @@ import reading
 ROOT = Path(__file__).resolve().parent.parent
 # The lessons that have a main path; the others follow. What a main path may hold:
 FOLDED = [
+    "00_one_sitting",
     "01_patches",
     "02_positions",
     "03_attention",
@@ -132,6 +133,13 @@ def test_the_main_path_is_an_evening(name):
     cells, number = read(ROOT / "notebooks" / f"{name}.ipynb").cells, int(name[:2])
     most = MINUTES if number else ONE_SITTING
     assert not list(too_much(cells, PREDICTIONS if number <= 5 else 0, most))
+
+
+def test_the_whole_vit_is_short():
+    """Lesson 0 promises a ViT in fewer than ninety lines of the reader's own."""
+    cells = read(ROOT / "notebooks" / "00_one_sitting.ipynb").cells
+    lines = [line for cell in cells if reading.tagged(cell, "model") for line in cell["source"].split("\n")]
+    assert 60 < sum(bool(line.strip()) for line in lines) < 90
 
 
 @pytest.mark.parametrize("name", FOLDED)

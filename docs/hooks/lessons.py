@@ -133,7 +133,9 @@ def folds(html, cells, words):
 def on_post_page(output, page, config):
     """Drop the theme's indentation around the article: a tenth of a lesson's weight."""
     before, article, after = re.split(r"(<article.*</article>)", output, flags=re.DOTALL)
-    return re.sub(r"\s*\n\s*", "\n", before) + article + re.sub(r"\s*\n\s*", "\n", after)
+    before, after = (re.sub(r"\s*\n\s*", "\n", part) for part in (before, after))
+    names = re.compile(r'(<span class="md-ellipsis">)\n([^\n]*)\n(?=</span>)')  # of pages, in the navigation
+    return names.sub(r"\1\2", before) + article + after
 
 
 def figure(name, alt, png):

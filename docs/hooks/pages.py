@@ -1,5 +1,6 @@
 """The pages that are not lessons: the home page's picture, the glossary and its tooltips. A MkDocs hook."""
 
+import json
 import logging
 import re
 import sys
@@ -12,15 +13,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 import card
 import picture
 
+from course import explorer
+
 log = logging.getLogger("mkdocs.hooks.pages")
 
 
 def on_files(files, config):
     files.append(File.generated(config, "assets/chelsea.jpg", content=picture.photograph()))
     config.extra["card"]["html"] = card.card(config.extra["card"])
-    config.extra["glossary"] = yaml.safe_load(
-        (Path(config.docs_dir) / "glossary.yml").read_text(encoding="utf-8")
-    )
+    read = lambda name: yaml.safe_load((Path(config.docs_dir) / name).read_text(encoding="utf-8"))
+    config.extra["glossary"] = read("glossary.yml")
+    made = explorer.files()
+    config.extra["explorer"] = json.loads(made["first.json"])
+    words = json.dumps(read("explorer.yml"), ensure_ascii=False).encode()
+    for name, content in (made | {"words.json": words}).items():
+        files.append(File.generated(config, f"assets/explorer/{name}", content=content))
     return files
 
 
@@ -36,6 +43,8 @@ def on_page_markdown(markdown, page, config, files):
         markdown = markdown.replace("SLUG", repository.rstrip("/").removeprefix("https://github.com/"))
     if page.file.src_uri == "index.md":
         return markdown.replace("<!--picture-->", picture.svg())
+    if page.file.src_uri in ("explorer.md", "engine.md"):
+        return numbers(markdown, config.extra["explorer"], Path(config.docs_dir))
     if page.file.src_uri == "glossary.md":
         return (
             markdown
@@ -47,6 +56,43 @@ def on_page_markdown(markdown, page, config, files):
     # One source, two uses: every term with `tip` is an abbreviation on all other pages.
     tips = [(word, re.sub(r"[`*$]", "", term["text"])) for term in terms for word in term.get("tip", [])]
     return markdown + "\n\n" + "\n".join(f"*[{word}]: {text}" for word, text in tips)
+
+
+def numbers(markdown, first, docs):
+    """Fill in what was measured when the explorer's files were made, and what its programs say.
+
+    A mark is `<!--name-->` for a number, `<!--code NAME FROM TO-->` for the part of the engine between two
+    lines that begin so; without TO to the end.
+    """
+    apart, config = first["int8"], first["config"]
+    said = {
+        "megabytes": f"{first['weights']['bytes'] / 1e6:.1f}",
+        "bytes": f"{first['weights']['bytes']:,}",
+        "class": first["answer"]["name"],
+        "percent": f"{100 * first['answer']['p']:.0f}",
+        "logits": f"{apart['logits']:.2f}",
+        "probability": f"{100 * apart['probability']:.1f}",
+        "attention": f"{100 * apart['attention']:.1f}",
+        "same": apart["same"],
+        "count": apart["count"],
+        "agree": first["measured"]["agree"],
+        "of": f"{first['measured']['count']:,}",
+        "milliseconds": f"{first['measured']['milliseconds']:.0f}",
+        "parameters": f"{config['parameters']:,}",
+        "depth": config["depth"],
+        "heads": config["num_heads"],
+        "side": config["img_size"],
+    }
+    engine = (docs / "assets/explorer/vit.mjs").read_text(encoding="utf-8")
+
+    def code(match):
+        start, end = match[1], match[2]
+        begin = engine.index(f"\n{start}") + 1
+        stop = engine.index(f"\n{end}", begin) if end else len(engine)
+        return f"```js\n{engine[begin:stop].strip()}\n```"
+
+    markdown = re.sub(r"<!--code `([^`]+)`(?: to `([^`]+)`)?-->", code, markdown)
+    return re.sub(r"<!--(\w+)-->", lambda m: str(said.get(m[1], m[0])), markdown)
 
 
 def entry(term):
