@@ -803,6 +803,12 @@ for name, shares in zip(("trained", "twin"), above.tolist(), strict=True):
 print(f"three of 65 equal weights: {3 / 65:.2f}")
 
 # %% [markdown]
+# Here is that head, alive, in your browser. Blocks, heads and patches are counted from 1 in it. Tap other patches, and
+# other heads.
+#
+# <div class="vx-place"><vit-explorer data-state="picture=chelsea&amp;block=3&amp;head=3&amp;patch=27" data-panels="map choose"><p>On the site, with JavaScript, the model itself stands here.</p></vit-explorer></div>
+
+# %% [markdown]
 # What is seen? Training has made a map that is far from uniform, and at this query the place matters more than what
 # is in the picture.
 #

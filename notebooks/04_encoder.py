@@ -123,7 +123,7 @@ for token in toy_tokens:
 # the variance is ½, and $1/\sqrt{1/2} = \sqrt 2$. The flat patch has variance zero, and here $\varepsilon$ earns its
 # place: without it we would divide 0 by 0.
 
-# %% predict="What becomes of the four patches? One you have computed." alt="Two matrices of four rows and four columns side by side. Left, the toy patches, values 0 to 2. Right, after normalising each row: a row of zeros for the flat patch, rows of plus and minus 1 for the two edges, and minus 1.41, 0, 0, 1.41 for the corner." jupyter={"source_hidden": true}
+# %% alt="Two matrices of four rows and four columns side by side. Left, the toy patches, values 0 to 2. Right, after normalising each row: a row of zeros for the flat patch, rows of plus and minus 1 for the two edges, and minus 1.41, 0, 0, 1.41 for the corner." jupyter={"source_hidden": true} predict="What becomes of the four patches? One you have computed."
 normalised = normalise(toy_patches)
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH * 0.85, 2.7))
 names = ["flat", "vertical", "horizontal", "corner"]
@@ -161,7 +161,7 @@ print("vertical edge, scaled and shifted:", rounded(ours[1]))
 # grid is an image, a row is a token, a column is one of its $D$ numbers. One number is marked by a cross. The
 # coloured numbers share its mean and variance.
 
-# %% predict="Which of the four can a ViT use without mixing tokens or images?" alt="Four columns, each with three grids, one grid per image, four tokens high and six features wide. A cross marks one cell in the first grid. Coloured cells: in the first column only the row of the cross; in the second, the column of the cross in all three images; in the third, the whole first grid; in the fourth, the column of the cross in the first image alone." jupyter={"source_hidden": true}
+# %% alt="Four columns, each with three grids, one grid per image, four tokens high and six features wide. A cross marks one cell in the first grid. Coloured cells: in the first column only the row of the cross; in the second, the column of the cross in all three images; in the third, the whole first grid; in the fourth, the column of the cross in the first image alone." jupyter={"source_hidden": true} predict="Which of the four can a ViT use without mixing tokens or images?"
 masks = torch.zeros(4, 3, 4, 6)  # panel, image, token, feature
 masks[0, 0, 1, :] = masks[1, :, :, 2] = masks[2, 0] = masks[3, 0, :, 2] = 1
 titles = ["LayerNorm(D)", "BatchNorm1d(D)", "LayerNorm([N, D])", "over dim=1"]

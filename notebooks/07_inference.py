@@ -205,6 +205,11 @@ plt.show()
 # some of their favourite patches lie at the edge. What a map can and cannot say is the subject of [lesson
 # 9](09_what_it_learns.ipynb).
 
+# %% [markdown]
+# Here is the same model in your browser. Tap “random weights” to see its twin, or cover patches until its answer is another one.
+#
+# <div class="vx-place"><vit-explorer data-state="picture=chelsea&amp;block=9&amp;head=1&amp;patch=class" data-panels="map choose answer picture change"><p>On the site, with JavaScript, the model itself stands here.</p></vit-explorer></div>
+
 # %% [markdown] anchor="ten-answers"
 # ## Ten answers and no other
 #

@@ -1087,6 +1087,11 @@ plt.show()
 # block tell one texture from another where colours and random weights cannot; that about half of the single heads of
 # the shapes model can be spared one at a time and some whole blocks cannot. These are statements about the model, each with its baseline.
 
+# %% [markdown]
+# Try it on the living model: random weights have maps, too.
+#
+# <div class="vx-place"><vit-explorer data-state="picture=chelsea&amp;block=9&amp;head=mean&amp;patch=class" data-panels="map choose change"><p>On the site, with JavaScript, the model itself stands here.</p></vit-explorer></div>
+
 # %% [markdown] anchor="control" tags=["deeper"]
 # ### The control in numbers
 #

@@ -27,6 +27,8 @@ import walk
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
 
 IMPORTS = re.compile(r"(?:#.*\n|\n)*(?:import|from) ")  # how a cell begins whose first statement is an import
+ELEMENTS = {"k": "b", "kn": "b", "s1": "i", "s2": "i", "nb": "u"}  # keywords, strings, built-in names
+SHORT = re.compile(rf'<span class="({"|".join(ELEMENTS)})">([^<]*)</span>')
 LESSONS = {}  # source path of a page, as MkDocs knows it → its executed notebook
 
 
@@ -99,7 +101,10 @@ def on_page_content(html, page, config, files):
         html = re.sub(rf"<blockquote>(?=\s*<p><strong>{label})", f'<blockquote class="{name}">', html)
     # What has no colour of its own needs no <span>: a page of code is then half as heavy. Nor do modules,
     # which stand behind a coloured `import`.
-    html = re.sub(r'<span class="(?:[nwpo]|nn|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
+    html = re.sub(r'<span class="(?:[nwpo]|nn|kc|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
+    # The commonest of the others say the same in fewer letters: site.css colours them, and only in code.
+    html = SHORT.sub(lambda found: f"<{ELEMENTS[found[1]]}>{found[2]}</{ELEMENTS[found[1]]}>", html)
+    html = html.replace("<pre><span></span>", "<pre>")
     html = html.replace("<!--step-->", '<div class="step">\n<div class="prose">')
     html = html.replace("<!--code-->", '</div>\n<div class="code">')
     html = html.replace("<!--end-->", "</div>\n</div>")

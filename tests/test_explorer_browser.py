@@ -1,0 +1,127 @@
+"""The explorer in a headless Chromium, wide and narrow: tour, free mode, links. `make site` first."""
+
+import pytest
+from test_pages_browser import NARROW, WIDE, address, browser, watched  # noqa: F401
+
+PAGE = "explorer/"
+WATCH = """window.long = [];
+new PerformanceObserver(list => list.getEntries().forEach(e => window.long.push(e.duration)))
+    .observe({type: "longtask", buffered: true})"""
+
+
+def panel(tab, name):
+    return tab.locator(f"[data-panel={name}]")
+
+
+def answer(tab):
+    """The five likeliest classes and their probabilities, once the model has computed what is asked."""
+    return panel(tab, "answer").locator("table").inner_text()
+
+
+def load(tab):
+    tab.locator(".vx-load").click()
+    tab.locator(".vx-status", has_text="The model is here").wait_for(timeout=60_000)
+
+
+def changed(tab, before):
+    """Wait until the answer is another one."""
+    tab.wait_for_function(
+        "old => document.querySelector('[data-panel=answer] table').innerText !== old",
+        arg=before,
+        timeout=60_000,
+    )
+    return answer(tab)
+
+
+@pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
+def tab(browser, address, request):  # noqa: F811
+    context, complaints = browser.new_context(viewport=request.param), []
+    tab = watched(context, address, complaints)
+    tab.add_init_script(WATCH)
+    tab.goto(address + PAGE, wait_until="networkidle")
+    tab.locator(".vx").wait_for()
+    yield tab
+    width = tab.evaluate("document.scrollingElement.scrollWidth")
+    context.close()
+    assert not complaints
+    assert width <= request.param["width"]
+
+
+def test_an_answer_before_the_weights(tab):
+    asked = []
+    tab.on("request", lambda r: asked.append(r.url))
+    assert "cat" in answer(tab)
+    cell = panel(tab, "map").locator("[role=gridcell]").nth(40)
+    cell.click()
+    assert cell.get_attribute("aria-selected") == "true"
+    tab.keyboard.press("ArrowRight")
+    assert panel(tab, "map").locator("[role=gridcell]").nth(41).get_attribute("aria-selected") == "true"
+    assert "patch=42" in tab.url
+    assert not [url for url in asked if "vit.q8" in url], "a look at the first picture loads no weights"
+
+
+def test_free_mode(tab):
+    load(tab)
+    cat = answer(tab)
+    panel(tab, "pictures").locator("[data-name=rocket]").click()
+    rocket = changed(tab, cat)
+    change = panel(tab, "change")
+    change.get_by_label("Without positions").check()
+    blind = changed(tab, rocket)
+    change.get_by_label("Random weights").check()
+    changed(tab, blind)
+    change.get_by_role("button", name="Undo all").click()
+    assert changed(tab, answer(tab)) == rocket
+    change.get_by_text("covers").click()
+    panel(tab, "picture").locator("[role=gridcell]").nth(27).click()
+    assert "masked=28" in tab.url
+    changed(tab, rocket)
+    panel(tab, "overview").locator("canvas").click(position={"x": 5, "y": 5})
+    assert "block=1&head=1" in tab.url
+
+
+def test_the_tour(tab):
+    tab.locator("[data-name=mode]").get_by_text("Guided tour").click()
+    stops = tab.locator(".vx-tour ol li")
+    count = stops.count()
+    assert 8 <= count <= 12
+    panel(tab, "pictures").locator("[data-name=coffee]").click()
+    tab.locator(".vx-done").wait_for(timeout=60_000)
+    for stop in range(2, count + 1):
+        tab.locator(".vx-tour").get_by_role("button", name="Next").click()
+        assert f"stop={stop}" in tab.url
+        assert tab.locator(".vx-panel:visible").count()
+    tab.reload(wait_until="networkidle")
+    assert stops.first.inner_text() == "✓", "what was done is forgotten"
+
+
+def test_a_link_opens_its_state(tab, address):  # noqa: F811
+    tab.goto(address + PAGE + "#picture=astronaut&block=3&head=4&patch=20")
+    tab.locator(".vx-status", has_text="The model is here").wait_for(timeout=60_000)
+    assert panel(tab, "choose").locator("input[type=range]").input_value() == "3"
+    assert panel(tab, "map").locator("[role=gridcell]").nth(19).get_attribute("aria-selected") == "true"
+
+
+def test_the_page_is_not_held_up(tab):
+    """No task of the page itself may take long: the model computes in a thread of its own."""
+    load(tab)
+    tab.evaluate("window.long = []")
+    before = answer(tab)
+    panel(tab, "pictures").locator("[data-name=coffee]").click()
+    changed(tab, before)
+    for block in ("1", "5", "9"):
+        panel(tab, "choose").locator("input[type=range]").fill(block)
+    tab.wait_for_timeout(500)
+    longest = max(tab.evaluate("window.long"), default=0)
+    print(f"longest task: {longest:.0f} ms")
+    assert longest < 200  # 50 on a quiet machine; tests run beside others
+
+
+def test_without_script(browser, address):  # noqa: F811
+    context = browser.new_context(viewport=NARROW, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(address + PAGE)
+    figure = tab.locator("vit-explorer figure img")
+    assert figure.is_visible()
+    assert "cat" in tab.locator("vit-explorer").inner_text()
+    context.close()
