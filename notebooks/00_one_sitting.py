@@ -124,7 +124,8 @@ assert patches.shape == (1, 64, 48)
 assert sequence.shape == (1, 65, 192)
 
 # %% alt="Five pictures in a row, joined by arrows: the cat; the cat cut by a grid of eight by eight; a matrix of 64 rows and 192 columns, each row a token; the same with one row more at the top, for the class token; and ten bars, of which the one for cat is by far the longest. Under each its shape." jupyter={"source_hidden": true}
-figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.5), width_ratios=[1, 1, 1, 1, 0.8])
+figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.3), width_ratios=[1, 1, 1, 1, 0.8])
+figure.get_layout_engine().set(wspace=0.14)
 draw_image(axes[0], photo, "picture")
 draw_patch_grid(axes[1], photo, 4, title="patches")
 for ax, x, title in ((axes[2], tokens, "tokens"), (axes[3], sequence, "+ class token,\npositions")):
@@ -135,13 +136,20 @@ p = logits.softmax(1)[0]
 bare(axes[4], "answer").barh(range(10), p, color=[ACCENT if i == p.argmax() else FAINT for i in range(10)])
 axes[4].set_box_aspect(1.25)
 axes[4].invert_yaxis()
-axes[4].text(p.max().item(), int(p.argmax()), shipped.classes[int(p.argmax())] + " ", va="center", ha="right")
+axes[4].text(
+    p.max().item(),
+    int(p.argmax()),
+    shipped.classes[int(p.argmax())] + " ",
+    va="center",
+    ha="right",
+    color="w",
+)
 shapes = ("B, C, H, W\n1, 3, 32, 32", "B, N, P²C\n1, 64, 48", "B, N, D\n1, 64, 192", "B, N+1, D\n1, 65, 192")
 for ax, text in zip(axes, (*shapes, "B, K\n1, 10"), strict=True):
     ax.set_xlabel(text, color=INK, fontsize=8.5)
-for ax, arrow in zip(axes[1:], ("cut", "× a matrix", "", "blocks"), strict=True):
-    ax.annotate("", (-0.04, 0.5), (-0.22, 0.5), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
-    ax.text(-0.13, 0.56, arrow, transform=ax.transAxes, ha="center", fontsize=7)
+for ax, arrow in zip(axes[1:], ("cut", "matrix", "", "blocks"), strict=True):
+    ax.annotate("", (-0.05, 0.5), (-0.24, 0.5), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
+    ax.text(-0.145, 0.57, arrow, transform=ax.transAxes, ha="center", fontsize=7)
 plt.show()
 
 # %% [markdown]
@@ -436,8 +444,9 @@ assert last > first + error
 # %% [markdown]
 # Two steps that bought nothing, and then three that did. Mind what the table does not show. Every row is one seed and
 # equally many steps, and the later models have more parameters. The last step changes three things at once, so the
-# table cannot say which of them it was. And depth needs time: see how late the last curve leaves the ground. Fewer
-# steps, and one would have called it useless.
+# table cannot say which of them it was. Nor does it show the end of the story: the curve of the whole ViT is still
+# rising where the others have gone flat. `benchmarks/parts.py` in the repository takes the parts out one by one, with
+# several seeds.
 
 # %% [markdown] anchor="same" tags=["deeper"]
 # ### Is it the same as the finished one?
