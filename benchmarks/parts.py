@@ -108,8 +108,8 @@ VARIANTS: dict[str, Variant] = {
     "heads-1": ("1 head", {"num_heads": 1}, "", {}, CLOSE_SEEDS),
     "heads-6": ("6 heads", {"num_heads": 6}, "", {}, CLOSE_SEEDS),
     "patch-8": ("patches of 8", {"patch_size": 8}, "", {}, SEEDS),
-    "depth-1": ("1 block, width 165", {"depth": 1, "embed_dim": 165}, "", {}, SEEDS),
-    "depth-6": ("6 blocks, width 69", {"depth": 6, "embed_dim": 69}, "", {}, SEEDS),
+    "depth-1": ("1 block, width 168", {"depth": 1, "embed_dim": 168}, "", {}, SEEDS),
+    "depth-6": ("6 blocks, width 68", {"depth": 6, "embed_dim": 68, "num_heads": 4}, "", {}, SEEDS),
     "depth-12": ("12 blocks, width 48", DEEP, "", {}, SEEDS),
     "patch-2": ("patches of 2", {"patch_size": 2}, "", {}, SEEDS),
 }

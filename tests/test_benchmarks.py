@@ -1,5 +1,6 @@
 """The measurements of lessons 6 and 10: the committed results are whole, and the scripts behind them run."""
 
+import copy
 import json
 import statistics
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ import nbformat
 import pytest
 import torch
 from PIL import Image
+from torch.testing import assert_close
 
+from vit import VisionTransformer, ViTConfig
 from vit.convnet import ConvNet
 from vit.data.images import FileImages, MemoryImages
 from vit.data.sets import load_data
@@ -278,3 +281,49 @@ def test_what_was_measured_on_small_sets_is_whole(small):
     assert below <= {"shapes, 10x20", "digits, 10x120"}
     markdown = ROOT / "benchmarks" / "results" / "small_sets.md"
     assert markdown.read_text() == small.render(results)
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import parts
+
+    return parts
+
+
+def test_a_part_is_taken_out(parts):
+    whole = VisionTransformer(ViTConfig(**parts.BASE, num_classes=10)).eval()
+    images = torch.randn(2, 3, 24, 24)
+    for change in ("attention", "mlp", "residual", "norm", "post-norm"):
+        model = copy.deepcopy(whole)
+        parts._change(model, change)
+        assert not torch.allclose(model(images), whole(images), atol=1e-4), change
+    mixed = copy.deepcopy(whole)
+    parts._change(mixed, "attention")
+    other = images.clone()
+    other[:, :, :4, :4] = 0  # the first patch
+    features = [mixed.forward_features(x) for x in (images, other)]
+    assert_close(features[0][:, 1:], features[1][:, 1:])
+    assert not torch.allclose(features[0][:, 0], features[1][:, 0])
+
+
+def test_variants_have_like_many_parameters(parts):
+    sizes = {}
+    for key, (_, fields, change, *_) in parts.VARIANTS.items():
+        model = VisionTransformer(ViTConfig(**{**parts.BASE, "num_classes": 10, **fields}))
+        parts._change(model, change)
+        sizes[key] = sum(p.numel() for p in model.parameters())
+    assert max(sizes.values()) < 1.08 * sizes["base"]
+    assert min(sizes.values()) > 0.97 * sizes["base"]
+
+
+def test_a_variant_is_trained_and_put_behind_its_like(parts):
+    results = {"machine": parts.machine("cpu", 1, []), "steps": 2, "batch": 64, "variants": {}}
+    assert next(parts.todo(results, 0, 1)) == ("base", 0)
+    found = parts.execute("patch-8", 0, steps=2, train=200) | {"date": "today"}
+    assert 0 <= found["accuracy"] <= 1
+    parts.added(results, "patch-8", found)
+    left = list(parts.todo(results, 0, 1))
+    assert ("patch-8", 0) not in left
+    assert ("patch-8", 1) in left
+    assert "patches of 8" in parts.render(results)
