@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: alt,anchor,tags
+#     cell_metadata_filter: alt,anchor,jupyter,predict,tags
 #     notebook_metadata_filter: lesson,kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -25,16 +25,18 @@
 # wait for arithmetic, for memory, or for the wire to the next machine, and what helps against one of them does
 # nothing about the others.
 #
-# After it you can tell the three apart, use bfloat16 and know what it rounds away, cut a batch that does not fit into
-# parts, build the exchange of gradients between processes by hand and start it with `torchrun`, and work out on paper
-# what a training run costs on 1, 8 or 64 GPUs before you rent them.
+# After it you can use bfloat16 and know what it rounds away, compile where that helps, cut a batch that does not fit
+# into parts, and train with several processes by `torchrun` and know that it is the same training. The folded parts go
+# on from there: how to tell what a step waits for, the exchange of gradients built by hand, and what a training run
+# costs on 1, 8 or 64 GPUs, worked out on paper before you rent them. A run that was cut off is resumed in
+# [lesson 6](06_training.ipynb#resume).
 #
 # Nothing here was run on a GPU. What concerns GPUs is arithmetic from stated assumptions. What is measured was
 # measured where this page was built, and only drawn: the machine stands above each such figure, and on yours the bars
 # will be others. A bar is the quickest of several runs, and its line reaches up to their median, which tells how
 # steady the machine was.
 
-# %%
+# %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import csv
 import inspect
@@ -109,7 +111,14 @@ def draw_times(ax, times, colors=CYCLE, at=None, width=0.8, label=None):
     least = [1e3 * min(seconds) for seconds in times.values()]
     more = [1e3 * statistics.median(seconds) - m for seconds, m in zip(times.values(), least, strict=True)]
     lines = {"yerr": [[0] * len(more), more], "ecolor": INK, "capsize": 3} if any(more) else {}
-    ax.bar(list(times) if at is None else at, least, width, color=colors, label=label, **lines)
+    ax.bar(
+        list(times) if at is None else at,
+        least,
+        width,
+        color=colors,
+        label=label,
+        **lines,
+    )
 
 
 # %% [markdown] anchor="step"
@@ -129,7 +138,12 @@ assert_close(x.grad, g @ W.T)  # and what should the layer before do? another
 print("products in the forward pass: 1, in the backward pass: 2, of the same size")
 
 # %% [markdown]
-# One forward, two backward. The only exception is the patch projection: nobody wants to know what the *pixels* should
+# One forward, two backward.
+
+# %% [markdown] anchor="counted" tags=["deeper"]
+# ### The same, counted by PyTorch
+#
+# The only exception is the patch projection: nobody wants to know what the *pixels* should
 # do, so it has one product in the backward pass. `training_flops` in the package counts so, and PyTorch counts the
 # operations as they run.
 
@@ -144,14 +158,15 @@ images = preprocessing.normalise(pixels)
 
 macs = count_macs(config)
 for part, count in macs.items():
-    print(f"{part:12} {2 * count / 1e6:8.2f} MFLOPs forward {count / sum(macs.values()):7.1%}")
+    share = count / sum(macs.values())
+    print(f"{part:12} {2 * count / 1e6:8.2f} MFLOPs forward {share:7.1%}")
 assert training_flops(config) == 2 * (3 * sum(macs.values()) - macs["patch_embed"])
 
 with FlopCounterMode(display=False) as counter:
     F.cross_entropy(model(images), labels).backward()
 ours, theirs = training_flops(config, B), counter.get_total_flops()
-print(f"a step of {B} pictures: {ours / 1e9:.2f} GFLOPs; PyTorch saw {theirs / 1e9:.2f}")
-print("the difference is one product, q·k:", theirs - ours == B * 2 * macs["attn.scores"])
+print(f"step of {B} pictures: {ours / 1e9:.2f} GFLOPs; PyTorch saw {theirs / 1e9:.2f}")
+print("they differ by one product, q·k:", theirs - ours == B * 2 * macs["attn.scores"])
 assert theirs - ours == B * 2 * macs["attn.scores"]
 
 # %% [markdown]
@@ -166,7 +181,7 @@ assert theirs - ours == B * 2 * macs["attn.scores"]
 # sort what it saw twice: by the part of the step, and by the kind of operation. “The rest” is all that moves through
 # memory without much being computed: norms, GELU, additions, copies.
 
-# %%
+# %% jupyter={"source_hidden": true}
 optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 augment = Augment(Recipe(), preprocessing, len(data.classes))
 
@@ -211,12 +226,16 @@ products = macs["attn.scores"] + macs["attn.values"]
 shares = {
     "FLOPs\nby part": {"data": 0, "forward": 1, "backward": 2, "optimiser": 0},
     "time\nby part": by_part,
-    "FLOPs\nby kind": {"linear layers": sum(macs.values()) - products, "attention": products, "the rest": 0},
+    "FLOPs\nby kind": {
+        "linear layers": sum(macs.values()) - products,
+        "attention": products,
+        "the rest": 0,
+    },
     "time\nby kind": by_kind,
 }
 assert all(by_kind.values())
 
-# %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: backward the longer, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have much less than their share of the FLOPs, attention about its share or more, and the rest, which has no FLOPs, a large part."
+# %% alt="Four horizontal bars, each divided into shares of a step. FLOPs by part: one third forward, two thirds backward. Time by part: backward the longer, with thin slices for data and optimiser. FLOPs by kind: nearly all in linear layers, a small part in attention. Time by kind: linear layers have much less than their share of the FLOPs, attention about its share or more, and the rest, which has no FLOPs, a large part." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
 names = [name for group in list(shares.values())[::2] for name in group]
 colors = dict(zip(names, [FAINT, *CYCLE[:2], INK, *CYCLE[2:4], CYCLE[5]], strict=True))
@@ -227,7 +246,15 @@ for y, group in enumerate(shares.values()):
         ax.barh(y, share, left=left, color=colors[name], edgecolor="white")
         if share > 9:
             ink = INK if name in ("attention", "the rest") else "white"
-            ax.text(left + share / 2, y, name, ha="center", va="center", color=ink, fontsize=8.5)
+            ax.text(
+                left + share / 2,
+                y,
+                name,
+                ha="center",
+                va="center",
+                color=ink,
+                fontsize=8.5,
+            )
         elif share:
             ax.annotate(name, (left + share / 2, y - 0.36), ha="center", va="bottom", fontsize=7)
         left += share
@@ -239,9 +266,12 @@ plt.show()
 # %% [markdown]
 # Read the bars in pairs. By part there is little surprise. The backward pass takes longer than the forward
 # pass, data and optimiser take little. By kind there is one: “the rest” has no FLOPs at all and takes a
-# large part of the time. So what does it wait for?
+# large part of the time. So what does it wait for? For memory: these operations do little with each number, and spend
+# their time fetching it and putting it back. (The next fold measures that.) So there are two ways to be faster on one
+# machine: do arithmetic in a cheaper format, and move fewer bytes. bfloat16 does both. Fused attention and compilation
+# do the second.
 
-# %% [markdown] anchor="roof"
+# %% [markdown] anchor="roof" tags=["deeper"]
 # ## Arithmetic or memory?
 #
 # A processor does two things at once. It computes, at so many FLOP/s at best, and it moves numbers between memory and
@@ -266,15 +296,15 @@ with torch.inference_mode():
     times = {name: min(seconds) for name, seconds in stopwatch(calls).items()}
 intensity = {name: flops / moved for name, (flops, moved) in work_done.items()}
 for name in ("add", 1, 16, 1024):
-    print(
-        f"{'addition' if name == 'add' else f'product, columns: {name}':22} {intensity[name]:7.2f} FLOPs per byte"
-    )
+    label = "addition" if name == "add" else f"product, columns: {name}"
+    print(f"{label:22} {intensity[name]:7.2f} FLOPs per byte")
 peak = max(flops / times[name] for name, (flops, _) in work_done.items())
 bandwidth = 8 * tall.numel() / times["copy"]
 assert intensity["add"] < intensity[1] < intensity[1024]
-assert times["add"] / tall.numel() > 2 * times[1024] / (rows * inner * 1024)  # a FLOP of the addition is dear
+# A FLOP of the addition is dear:
+assert times["add"] / tall.numel() > 2 * times[1024] / (rows * inner * 1024)
 
-# %% alt="FLOPs per second against FLOPs per byte, both logarithmic. A line rises and then turns level: the roof. The point of the addition lies far down left. The points of matrix products climb as they get wider and level off under the flat part of the roof."
+# %% alt="FLOPs per second against FLOPs per byte, both logarithmic. A line rises and then turns level: the roof. The point of the addition lies far down left. The points of matrix products climb as they get wider and level off under the flat part of the roof." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.9))
 span = torch.logspace(-1.6, 2.6, 200)
 ax.plot(
@@ -285,7 +315,13 @@ ax.plot(
 )
 points = {name: work_done[name][0] / times[name] / 1e9 for name in work_done}
 wide = [name for name in points if name != "add"]
-ax.plot([intensity[n] for n in wide], [points[n] for n in wide], "o", markersize=5, label="matrix products")
+ax.plot(
+    [intensity[n] for n in wide],
+    [points[n] for n in wide],
+    "o",
+    markersize=5,
+    label="matrix products",
+)
 for name in (1, 16, 1024):
     ax.annotate(
         f"{name}",
@@ -310,12 +346,9 @@ plt.show()
 # 3.35 TB/s.
 
 # %%
-print(f"H100: {989e12 / 3.35e12:.0f} FLOPs per byte; our widest product in bf16: {2 * intensity[1024]:.0f}")
-assert 2 * intensity[1024] > 989e12 / 3.35e12
-
-# %% [markdown]
-# So there are two ways to be faster on one machine: do arithmetic in a cheaper format, and move fewer bytes. bfloat16
-# does both. Fused attention and compilation do the second.
+corner, widest = 989e12 / 3.35e12, 2 * intensity[1024]
+print(f"H100: {corner:.0f} FLOPs per byte; our widest product in bf16: {widest:.0f}")
+assert widest > corner
 
 # %% [markdown] anchor="bf16"
 # ## Half as many bits
@@ -336,7 +369,8 @@ def to_bf16(x):
 z = torch.randn(100_000) * torch.logspace(-20, 20, 100_000)
 assert torch.equal(to_bf16(z), z.bfloat16().float())
 for k in (6, 7, 8, 9):
-    print(f"1 + 2^-{k} = {1 + 2**-k:.7f}   in bf16: {to_bf16(torch.tensor([1 + 2**-k])).item():.7f}")
+    rounded = to_bf16(torch.tensor([1 + 2**-k])).item()
+    print(f"1 + 2^-{k} = {1 + 2**-k:.7f}   in bf16: {rounded:.7f}")
 error = ((to_bf16(z) - z) / z).abs().max().item()
 print("largest relative error below 2^-8:", error < 2**-8)
 assert error < 2**-8
@@ -347,7 +381,7 @@ assert error < 2**-8
 # moves by a learning rate or less in a step ([lesson 6](06_training.ipynb#adamw)). Let one start at 1 and move up by
 # 0.001, a thousand times.
 
-# %%
+# %% predict="A thousand updates of 0.001 from 1. Where does each weight end?"
 paths = {torch.float32: [1.0], torch.bfloat16: [1.0]}
 for dtype, path in paths.items():
     weight = torch.ones((), dtype=dtype)
@@ -358,7 +392,7 @@ print({str(dtype): round(path[-1], 3) for dtype, path in paths.items()})
 assert paths[torch.bfloat16][-1] == 1.0
 assert abs(paths[torch.float32][-1] - 2.0) < 1e-3
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Every single update was rounded away. No error, no warning, no learning. So the weights stay in fp32, and only a
 # copy of them is rounded, for the products.
 #
@@ -366,7 +400,13 @@ assert abs(paths[torch.float32][-1] - 2.0) < 1e-3
 # > after each optimizer step (this copy is rounded to half-precision for the forward- and back-propagation).”
 # > (Micikevicius et al., 2018, abstract)
 #
-# `torch.autocast` does that. It chooses a format for each operation. Which one? We ask a block.
+# `torch.autocast` does that. It chooses a format for each operation: products in bf16, weights, gradients and the
+# residual stream in fp32.
+
+# %% [markdown] anchor="formats" tags=["deeper"]
+# ### Which operation in which format?
+#
+# We ask a block.
 
 # %%
 seen = {}
@@ -377,8 +417,13 @@ def note_dtypes(name):
 
 
 block = model.blocks[0]
-layers = {"norm1": block.norm1, "qkv": block.attn.qkv, "GELU": block.mlp.act, "block": block}
-hooks = [layer.register_forward_hook(note_dtypes(name)) for name, layer in layers.items()]
+layers = {
+    "norm1": block.norm1,
+    "qkv": block.attn.qkv,
+    "GELU": block.mlp.act,
+    "block": block,
+}
+hooks = [part.register_forward_hook(note_dtypes(name)) for name, part in layers.items()]
 with torch.autocast("cpu", torch.bfloat16):
     logits = model(images[:8])
 logits.float().sum().backward()
@@ -394,21 +439,30 @@ assert weight.dtype == weight.grad.dtype == torch.float32
 model.zero_grad()
 
 # %% [markdown]
-# Products and GELU are in bf16. Weights, gradients and the residual stream stay in fp32. Does it pay? That depends on
+# GELU takes bf16, too, as its input is a product.
+
+# %% [markdown] anchor="pays"
+# ### Does it pay?
+#
+# That depends on
 # the processor, which must be able to multiply bf16 natively; otherwise it is *emulated*, and slower. `bf16_pays` in
 # the package asks the processor, and the `Trainer` of lesson 6 follows its answer.
 
 # %%
-precisions = {"fp32": lambda: step(), "bf16": lambda: step(bf16=True)} if bf16_here else {}
+precisions = {"fp32": step, "bf16": lambda: step(bf16=True)} if bf16_here else {}
 step_times = stopwatch(precisions, rounds=4)
 print("this processor multiplies bf16 natively:", bf16_here)
 if not bf16_here:
     print("so there is nothing to gain, and nothing to see on the right below")
 
-# %% alt="Left, a weight over a thousand updates: in fp32 it rises in a straight line from 1 to 2, in bf16 it stays at 1. Right, where the processor has bf16, two bars with the time of a training step, the one in bf16 much shorter."
+# %% alt="Left, a weight over a thousand updates: in fp32 it rises in a straight line from 1 to 2, in bf16 it stays at 1. Right, where the processor has bf16, two bars with the time of a training step, the one in bf16 much shorter." jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.5), width_ratios=(3, 2))
 for (dtype, path), color in zip(paths.items(), CYCLE[:2], strict=True):
-    left.plot(path, color=color, label=f"weight in {'fp32' if dtype == torch.float32 else 'bf16'}")
+    left.plot(
+        path,
+        color=color,
+        label=f"weight in {'fp32' if dtype == torch.float32 else 'bf16'}",
+    )
 left.set(xlabel="updates of 0.001", ylabel="weight", ylim=(0.9, 2.1))
 left.legend()
 right.set(ylabel="milliseconds per step")
@@ -416,16 +470,18 @@ right.set_title(machine, fontsize=8)
 draw_times(right, step_times, CYCLE[:2]) if bf16_here else right.axis("off")
 plt.show()
 
-# %% [markdown] anchor="attention"
+# %% [markdown] anchor="attention" tags=["deeper"]
 # ## Attention, explicit or fused
 #
-# The explicit path writes a table of $N \times N$ weights for each head and image, and keeps it for the backward
+# The explicit path writes a matrix of $N \times N$ weights for each head and image, and keeps it for the backward
 # pass. The fused one keeps a single number for each row. They compute the same.
 
 
 # %%
 def attend(path, q, k, v):
-    out = explicit_attention(q, k, v)[0] if path == "explicit" else F.scaled_dot_product_attention(q, k, v)
+    """The result of one path, and the gradients of its three inputs."""
+    fused = F.scaled_dot_product_attention
+    out = explicit_attention(q, k, v)[0] if path == "explicit" else fused(q, k, v)
     return out, torch.autograd.grad(out.square().sum(), (q, k, v))
 
 
@@ -447,13 +503,21 @@ kept = {
 }
 print("ViT-B/16 in bf16, megabytes kept of one image:")
 for (side, c), one, two in zip(sizes, *kept.values(), strict=True):
-    print(f"{side:4} pixels, {c.num_tokens:5} tokens: explicit {one:6.0f}, fused {two:6.0f}")
+    tokens = c.num_tokens
+    print(f"{side:4} pixels, {tokens:5} tokens: explicit {one:6.0f}, fused {two:6.0f}")
 assert kept["explicit"][-1] > 2 * kept["fused"][-1]
 
-# %% alt="Left: megabytes kept for the backward pass against the number of tokens; the explicit curve bends upwards steeply, the fused one is straight and far below. Right: the time of attention forward and backward in fp32, for a fixed total of tokens, against N: the explicit path rises, the fused path rises more slowly."
+# %% alt="Left: megabytes kept for the backward pass against the number of tokens; the explicit curve bends upwards steeply, the fused one is straight and far below. Right: the time of attention forward and backward in fp32, for a fixed total of tokens, against N: the explicit path rises, the fused path rises more slowly." jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.7))
 for path, color in (("explicit", ACCENT), ("fused", CYCLE[0])):
-    left.plot([c.num_tokens for _, c in sizes], kept[path], "o-", color=color, markersize=4, label=path)
+    left.plot(
+        [c.num_tokens for _, c in sizes],
+        kept[path],
+        "o-",
+        color=color,
+        markersize=4,
+        label=path,
+    )
     runs = [[1e3 * s for s in attention_times[path, N]] for N in lengths]
     least, middle = [min(run) for run in runs], [statistics.median(run) for run in runs]
     right.plot(lengths, least, "o-", color=color, markersize=4, label=path)
@@ -482,7 +546,7 @@ plt.show()
 # none the cell says so and goes on.
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def compiled(function, *arguments):
     """The compiled function, run once; or None where that cannot be."""
     fast = torch.compile(function, fullgraph=True)
@@ -494,6 +558,7 @@ def compiled(function, *arguments):
     return fast
 
 
+# %% predict="A chain of small operations, and a small ViT. Which of them gains from compiling?"
 def chain(x):
     return F.gelu(x) * torch.sigmoid(x) + x
 
@@ -502,7 +567,10 @@ x = torch.randn(2048, 1024)
 model2, few = create_model("vit_nano_4", depth=2).eval(), images[:64]
 with torch.no_grad():
     fast_chain, fast_model = compiled(chain, x), compiled(model2, few)
-    pairs = {"chain": (chain, fast_chain, x), "ViT, 2 blocks": (model2, fast_model, few)}
+    pairs = {
+        "chain": (chain, fast_chain, x),
+        "ViT, 2 blocks": (model2, fast_model, few),
+    }
     compile_times = {}
     for name, (slow, fast, argument) in pairs.items():
         calls = {"as it is": lambda slow=slow, argument=argument: slow(argument)}
@@ -512,7 +580,7 @@ with torch.no_grad():
             calls["compiled"] = lambda fast=fast, argument=argument: fast(argument)
         compile_times[name] = stopwatch(calls, rounds=8)
 
-# %% alt="Two panels of bars, as it is and compiled. For the chain of element-wise operations the compiled bar is shorter. For the forward pass of a small Vision Transformer the two bars are about equally high."
+# %% alt="Two panels of bars, as it is and compiled. For the chain of element-wise operations the compiled bar is shorter. For the forward pass of a small Vision Transformer the two bars are about equally high." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH * 0.8, 2.3))
 for ax, (name, times) in zip(axes, compile_times.items(), strict=True):
     draw_times(ax, times)
@@ -520,7 +588,7 @@ for ax, (name, times) in zip(axes, compile_times.items(), strict=True):
 figure.suptitle(machine, fontsize=8)
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The chain gains, and the model little or nothing: most of its time is in matrix products, which were
 # compiled long ago, by people who do nothing else. “The rest” of the profile is what compilation can shrink. On a GPU
 # that part is larger, because the products are so fast there. So measure before you believe, and remember the time
@@ -534,6 +602,11 @@ plt.show()
 # divide each loss by $k$, and let the gradients add up. `backward` adds anyway.
 #
 # What fills the memory is what autograd keeps from the forward pass for the backward pass. We count it.
+
+# %% [markdown] anchor="keeping" tags=["deeper"]
+# ### Counting what autograd keeps
+#
+# PyTorch calls two functions of ours for each tensor that it keeps and takes out again.
 
 
 # %%
@@ -549,15 +622,28 @@ def keeping(model):
 
     with saved_tensors_hooks(note, lambda t: t):
         yield total
-    total.append(sum(s.nbytes() for address, s in storages.items() if address not in own))
+    kept = (s.nbytes() for address, s in storages.items() if address not in own)
+    total.append(sum(kept))
 
 
+# %% [markdown]
+# 1. A view shares the storage of the tensor that it is cut from, so storages are counted, not tensors. And they are
+#    held until the count is over, or an address could be used twice.
+
+# %% [markdown] anchor="equal-parts"
+# ### The same gradient, in parts
+#
+# Here is the batch in parts. `keeping` counts the bytes that autograd keeps during a forward pass.
+
+
+# %% predict="Batch of 128 in 2, 4, 8 parts: what happens to the bytes kept at one time?"
 def gradient(parts):
     """The gradient of the batch, and the bytes kept at one time."""
     model.zero_grad()
     for some, y in zip(images.chunk(parts), labels.chunk(parts), strict=True):
         with keeping(model) as total:
-            logits = model(some.clone())  # or the view would keep the pixels of the whole batch
+            # A view would keep the pixels of the whole batch, so `clone`.
+            logits = model(some.clone())
         (F.cross_entropy(logits, y) / parts).backward()
     return [p.grad.clone() for p in model.parameters()], total[0]
 
@@ -570,21 +656,22 @@ for parts in (2, 4, 8):
         assert_close(one, other, rtol=1e-3, atol=1e-5)
 for parts, found in table.items():
     formula = activation_bytes(config, B // parts, bf16=False)
-    print(f"{parts} part(s): {found:12,} bytes kept; activation_bytes says {formula:12,}")
+    print(f"{parts} part(s): {found:12,} bytes kept; activation_bytes: {formula:12,}")
     assert found == formula
 
-# %% [markdown]
-# 1. A view shares the storage of the tensor that it is cut from, so storages are counted, not tensors. And they are
-#    held until the count is over, or an address could be used twice.
-
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The gradients agree, and the formula is right to the byte. It knows what each operation needs for its backward pass:
 # the inputs of the linear layers, of GELU and of the norms, and queries, keys and values.
 
-# %% alt="Stacked bars of memory for 1, 2, 4 and 8 parts of a batch. A small constant piece at the bottom is weights, gradients and Adam's moments. The large piece above it, activations, halves with each doubling of the number of parts."
+# %% alt="Stacked bars of memory for 1, 2, 4 and 8 parts of a batch. A small constant piece at the bottom is weights, gradients and Adam's moments. The large piece above it, activations, halves with each doubling of the number of parts." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.5))
 state = 16 * count_parameters(config) / 1e6
-ax.bar([str(parts) for parts in table], state, color=INK, label="weights, gradients, moments")
+ax.bar(
+    [str(parts) for parts in table],
+    state,
+    color=INK,
+    label="weights, gradients, moments",
+)
 ax.bar(
     [str(parts) for parts in table],
     [kept / 1e6 for kept in table.values()],
@@ -599,7 +686,7 @@ plt.show()
 # What would break it? Anything that mixes the images of a batch. A layer norm looks at one token only. Batch
 # normalisation uses the mean of the batch, and a part has another mean.
 
-# %%
+# %% predict="Which of the two gives the same for a batch in parts?"
 x = torch.randn(64, 16)
 for layer in (nn.LayerNorm(16), nn.BatchNorm1d(16)):
     parts = torch.cat([layer(part) for part in x.chunk(4)])
@@ -611,18 +698,29 @@ for layer in (nn.LayerNorm(16), nn.BatchNorm1d(16)):
 # ## Many processes: the ring
 #
 # Now let the parts be computed at the same time, by $k$ processes, each on its own processor with its own copy of the
-# weights. When all have their gradients, everybody needs the sum of all. This is an *all-reduce*. If each sent its
-# gradient to a first one, that one would receive $k - 1$ gradients and be the bottleneck. The *ring* has none. Each process
-# (its number is called *rank*) sends only to the next, the gradient is cut into $k$ chunks, and at each moment every
+# weights. Each process has a number, its *rank*. When all have their gradients, everybody needs the sum of all. The
+# exchange that gives it to them is an *all-reduce*. It need not cost much: in a *ring* each sends less than twice its
+# gradient, however many processes there are.
+
+# %% [markdown] anchor="ring-by-hand" tags=["deeper"]
+# ### The ring, by hand
+#
+# If each sent its
+# gradient to a first one, that one would receive $k - 1$ gradients and be the bottleneck. The ring has none. Each
+# process sends only to the next, the gradient is cut into $k$ chunks, and at each moment every
 # process passes on a different one.
 
 
 # %%
 def ring_all_reduce(gradients):
-    """Sum `k` tensors in `k` places by messages to the next place. Also: bytes sent, and who holds what."""
+    """Sum `k` tensors in `k` places by messages to the next place.
+
+    Also: bytes sent, and who holds what.
+    """
     k = len(gradients)
     chunks = [list(g.chunk(k)) for g in gradients]  # chunks[rank][c]
-    terms, sent = [torch.ones(k, k)], [0] * k  # terms[step][rank, c]: so many gradients are in that chunk
+    terms = [torch.ones(k, k)]  # terms[step][rank, c]: so many gradients are in it
+    sent = [0] * k
     for step in range(2 * (k - 1)):
         messages = [chunks[rank][(rank - step) % k] for rank in range(k)]
         gather = step >= k - 1  # (1)!
@@ -640,16 +738,17 @@ reduced, sent, terms = ring_all_reduce(gradients)
 for one in reduced:
     assert_close(one, sum(gradients))
 nbytes = gradients[0].nbytes
-print(f"a gradient has {nbytes} bytes; each rank has sent {sent[0]}, which is 2 · 3/4 of it")
+print(f"a gradient has {nbytes} bytes; each rank has sent {sent[0]}: 2 · 3/4 of it")
 assert sent == [ring_bytes(nbytes, 4)] * 4
 for k in (2, 8, 64, 1024):
-    print(f"{k:5} ranks: each sends {ring_bytes(1, k):.3f} times its gradient, in {2 * (k - 1):5} messages")
+    share, n = ring_bytes(1, k), 2 * (k - 1)
+    print(f"{k:5} ranks: each sends {share:.3f} times its gradient, in {n:5} messages")
 
 # %% [markdown]
 # 1. First half, *reduce-scatter*: what arrives is added. After it each rank has one chunk that is complete. Second half,
 #    *all-gather*: what arrives is complete, and replaces.
 
-# %% alt="Seven small tables of four ranks by four chunks, from the start to the sixth message. At the start all entries are 1. For three messages one entry in each row grows to 2, 3 and 4 along diagonals. For three more the fours spread until the whole table is 4."
+# %% alt="Seven small tables of four ranks by four chunks, from the start to the sixth message. At the start all entries are 1. For three messages one entry in each row grows to 2, 3 and 4 along diagonals. For three more the fours spread until the whole table is 4." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 7, figsize=(WIDTH, 1.45))
 for i, (ax, count) in enumerate(zip(axes, terms, strict=True)):
     title = "start" if i == 0 else f"message {i}"
@@ -694,17 +793,28 @@ for tensor in (part, *mine):
     dist.all_reduce(tensor)
     tensor /= world
 after = all(torch.allclose(m, g, rtol=1e-3, atol=1e-5) for m, g in zip(mine, whole))
+mean = torch.allclose(part, loss)
 if rank == 0:
-    print(f"{world} processes. Gradient of the whole batch, before: {before}, after: {after}")
-    print(f"Loss of the whole batch, of rank 0 alone: {first}, mean of all: {torch.allclose(part, loss)}")
+    print(f"{world} processes. The whole gradient, before: {before}, after: {after}")
+    print(f"Loss of the whole batch, of rank 0 alone: {first}, mean of all: {mean}")
 dist.destroy_process_group()
 """
 (work / "two.py").write_text(SCRIPT)
 
 
+# %% [markdown]
+# Now we start it, as `torchrun --standalone --nproc_per_node=2 two.py` would in a terminal.
+
+
+# %% jupyter={"source_hidden": true}
 def torchrun(*arguments, processes=2):
     """What `torchrun --standalone --nproc_per_node=...` prints; one thread for each process."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+    ]
     command = [sys.executable, *launcher, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if os.name == "nt":
@@ -714,11 +824,12 @@ def torchrun(*arguments, processes=2):
     return done.stdout
 
 
+# %% predict="Does half a batch have the gradient of the whole, before the exchange? And after?"
 said = torchrun("two.py")
 print(said.strip())
 assert "before: False, after: True" in said
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # > **Common mistake.** Printing the loss of rank 0 as the loss of training. It is the loss of one part of the batch, as
 # > the second line says. The same holds for accuracy, and it is worse in validation, where rank 0 may have seen an
 # > eighth of the pictures. All-reduce the sums, then divide.
@@ -728,8 +839,15 @@ assert "before: False, after: True" in said
 # while the backward pass is still busy with earlier layers. So messages travel while the processor computes. Our
 # `Trainer` uses it, so the command line trains with several processes without further ado. Is it the same training?
 
-# %%
-settings = ["train_size=128", "epochs=10", "batch_size=16", "lr=3e-3", "img_size=16", "bf16=false"]
+# %% jupyter={"source_hidden": true}
+settings = [
+    "train_size=128",
+    "epochs=10",
+    "batch_size=16",
+    "lr=3e-3",
+    "img_size=16",
+    "bf16=false",
+]
 settings += ["accumulate=2", "model_options.depth=2", "model_options.embed_dim=64"]
 settings += ["model_options.drop_path_rate=0.1"]
 common = [word for setting in settings for word in ("--set", setting)]
@@ -741,17 +859,19 @@ def read_rows(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-curves = {}
+# %% predict="Will the two curves of losses agree, or only resemble each other?"
+names = ("train_loss", "val_loss")
+curves, losses = {}, {}
 for processes in (1, 2):
     torchrun(*common, "--out", f"run{processes}", processes=processes)
     curves[processes] = read_rows(f"run{processes}")
-names = ("train_loss", "val_loss")
-losses = {k: torch.tensor([[row[name] for name in names] for row in rows]) for k, rows in curves.items()}
+    rows = [[row[name] for name in names] for row in curves[processes]]
+    losses[processes] = torch.tensor(rows)
 assert_close(losses[1], losses[2], rtol=5e-3, atol=0)
-print(f"losses of {len(curves[1])} epochs, with one process and with two: equal within half a per cent")
+print(f"losses of {len(curves[1])} epochs, one process and two: within half a per cent")
 assert losses[2][-1, 0] < losses[2][0, 0] - 0.1
 
-# %% alt="Training and validation loss over the epochs. The run with one process is drawn as lines, the run with two processes as rings on top of it. The rings lie exactly on the lines."
+# %% alt="Training and validation loss over the epochs. The run with one process is drawn as lines, the run with two processes as rings on top of it. The rings lie exactly on the lines." jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.5))
 for name, color in zip(names, (CYCLE[0], ACCENT), strict=True):
     part = "training" if name == "train_loss" else "validation"
@@ -761,7 +881,13 @@ for name, color in zip(names, (CYCLE[0], ACCENT), strict=True):
     ):
         epochs = [row["epoch"] for row in curves[processes]]
         label = f"{part}, {processes} process{'es' if processes == 2 else ''}"
-        ax.plot(epochs, [row[name] for row in curves[processes]], color=color, label=label, **style)
+        ax.plot(
+            epochs,
+            [row[name] for row in curves[processes]],
+            color=color,
+            label=label,
+            **style,
+        )
 ax.set(xlabel="epoch", ylabel="loss")
 ax.legend(loc="center right")
 plt.show()
@@ -773,7 +899,7 @@ plt.show()
 # whether both do the same.) We do not ask about speed: each process has one thread here,
 # and a single process with more threads could use the same cores.
 
-# %% [markdown] anchor="paper"
+# %% [markdown] anchor="paper" tags=["deeper"]
 # ## The arithmetic of a cluster
 #
 # Now we can plan. The task is ViT-B/16 on ImageNet: 1.28 million images, 300 epochs, 4,096 images in a batch. What do
@@ -787,14 +913,11 @@ base = get_config("vit_b_16")
 huge = ViTConfig(patch_size=14, embed_dim=6144, depth=48, num_heads=48)
 models = {"ViT-B/16": base, "ViT-H/14": get_config("vit_h_14"), "22B": huge}
 for name, c in models.items():
-    count = count_parameters(c)
-    print(
-        f"{name:9} {count / 1e6:9,.0f} M parameters, {18 * count / 1e9:7.2f} GB with all that belongs to them,"
-    )
-    flops = training_flops(c)
-    print(
-        f"{'':9} {activation_bytes(c) / 1e6:9,.0f} MB kept of an image, {flops / 1e9:9,.0f} GFLOPs to train on it"
-    )
+    count, kept_mb = count_parameters(c), activation_bytes(c) / 1e6
+    print(f"{name:9} {count / 1e6:9,.0f} M parameters,", end=" ")
+    print(f"{18 * count / 1e9:7.2f} GB with all that belongs to them,")
+    print(f"{'':9} {kept_mb:9,.0f} MB kept of an image,", end=" ")
+    print(f"{training_flops(c) / 1e9:9,.0f} GFLOPs to train on it")
 total = IMAGENET * EPOCHS * training_flops(base)
 print(f"ViT-B/16, the whole run: {total:.2e} FLOPs")
 assert 18 * count_parameters(huge) > 80e9
@@ -815,9 +938,8 @@ count = count_parameters(base)
 for world in (8, 64):
     ddp, mixed = traffic(count, world), traffic(count, world, sharded=True)
     plain = traffic(count, world, sharded=True, weight_bytes=4)
-    print(
-        f"{world:3} GPUs, MB sent by each: DDP {ddp / 1e6:.0f}, FSDP {plain / 1e6:.0f}, with bf16 {mixed / 1e6:.0f}"
-    )
+    print(f"{world:3} GPUs, MB sent by each: DDP {ddp / 1e6:.0f},", end=" ")
+    print(f"FSDP {plain / 1e6:.0f}, with bf16 {mixed / 1e6:.0f}")
     assert plain == 1.5 * ddp == 1.5 * mixed
 
 # %% [markdown]
@@ -836,12 +958,13 @@ print(inspect.getsource(training_memory))
 GPU = {"peak": 989e12, "utilisation": 0.4}  # FLOP/s, H100 SXM, dense bf16
 MEMORY = 80e9  # bytes
 NVLINK = 450e9  # bytes/s in one direction, for each GPU, inside a machine of eight
-NETWORK = 50e9  # 400 Gbit/s between machines with one GPU in each: every message of the ring crosses it
+# 400 Gbit/s between machines with one GPU in each: every message of the ring crosses it
+NETWORK = 50e9
 SLOW = 10e9 / 8  # 10 Gbit/s, ordinary Ethernet
 
 
 def plan(config, world, sharded=False):
-    """Images on each GPU at one time, in how many parts, bytes of memory, and bytes sent for a step."""
+    """Images on each GPU at one time, parts, bytes of memory, bytes sent in a step."""
     parts = 1
     while True:
         images = BATCH // world // parts
@@ -849,7 +972,9 @@ def plan(config, world, sharded=False):
         if sum(memory.values()) < MEMORY or images == 1:
             break
         parts *= 2
-    sent = traffic(count_parameters(config), world, sharded=sharded) * (parts if sharded else 1)  # (1)!
+    sent = traffic(count_parameters(config), world, sharded=sharded)
+    if sharded:
+        sent *= parts  # (1)!
     return images, parts, memory, sent
 
 
@@ -859,16 +984,16 @@ def duration(config, world, sent, bandwidth, overlap=True):
     return step_seconds(flops, sent, bandwidth=bandwidth, hidden=hidden, **GPU)
 
 
-print("model     GPUs        images × parts   memory GB  fits   sent GB   step s   300 epochs")
+print("model     GPUs        images × parts   memory GB  fits", end="")
+print("   sent GB   step s   300 epochs")
 for name, c in models.items():
     for world, sharded in ((1, False), (8, False), (64, False), (8, True), (64, True)):
         if sharded and name != "22B":
             continue
         size, parts, memory, sent = plan(c, world, sharded)
         need = sum(memory.values())
-        line = (
-            f"{name:9} {world:4} {'FSDP' if sharded else 'DDP' if world > 1 else '':5} {size:8} × {parts:4}"
-        )
+        how = "FSDP" if sharded else "DDP" if world > 1 else ""
+        line = f"{name:9} {world:4} {how:5} {size:8} × {parts:4}"
         line += f" {need / 1e9:12.1f}   {'yes' if need < MEMORY else 'no':4}"
         if need < MEMORY:
             seconds = duration(c, world, sent, NVLINK if world == 8 else NETWORK)
@@ -877,23 +1002,34 @@ for name, c in models.items():
         print(line)
 slow, fast = (plan(huge, world, sharded=True)[3] for world in (8, 64))
 assert 2.5 < duration(huge, 8, slow, NVLINK) / duration(huge, 64, fast, NETWORK) < 3
-assert sum(plan(huge, 64)[2].values()) > MEMORY > sum(plan(huge, 64, sharded=True)[2].values())
+copy, share = (sum(plan(huge, 64, sharded=s)[2].values()) for s in (False, True))
+assert copy > MEMORY > share
 
 # %% [markdown]
 # 1. With DDP the parts are added up at home, and the sum is sent once. With FSDP weights are gathered and gradients
 #    scattered for every part anew.
 
-# %% alt="Two panels of stacked bars of memory per GPU in gigabytes, with a dashed line at 80. Left, ViT-B/16 on 1, 8 and 64 GPUs: nearly all of each bar is activations, and the bar for 64 is small. Right, the 22B model: a whole copy on each GPU reaches far above the line, most of it moments; sharded over 8 or 64 it stays below, and over 64 nearly all that is left is activations."
+# %% alt="Two panels of stacked bars of memory per GPU in gigabytes, with a dashed line at 80. Left, ViT-B/16 on 1, 8 and 64 GPUs: nearly all of each bar is activations, and the bar for 64 is small. Right, the 22B model: a whole copy on each GPU reaches far above the line, most of it moments; sharded over 8 or 64 it stays below, and over 64 nearly all that is left is activations." jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
 cases = {
-    left: {"1": (base, 1, False), "8, DDP": (base, 8, False), "64, DDP": (base, 64, False)},
-    right: {"64, DDP": (huge, 64, False), "8, FSDP": (huge, 8, True), "64, FSDP": (huge, 64, True)},
+    left: {
+        "1": (base, 1, False),
+        "8, DDP": (base, 8, False),
+        "64, DDP": (base, 64, False),
+    },
+    right: {
+        "64, DDP": (huge, 64, False),
+        "8, FSDP": (huge, 8, True),
+        "64, FSDP": (huge, 64, True),
+    },
 }
 for ax, bars in cases.items():
     memories = {label: plan(*case)[2] for label, case in bars.items()}
     bottom = [0.0] * len(bars)
     for part, color in zip(
-        memories[next(iter(bars))], [INK, CYCLE[5], CYCLE[3], CYCLE[2], CYCLE[0]], strict=True
+        memories[next(iter(bars))],
+        [INK, CYCLE[5], CYCLE[3], CYCLE[2], CYCLE[0]],
+        strict=True,
     ):
         heights = [memory[part] / 1e9 for memory in memories.values()]
         ax.bar(list(bars), heights, bottom=bottom, color=color, label=part)
@@ -917,7 +1053,7 @@ plt.show()
 #
 # How fast must the wire be? We take ViT-B/16 with DDP, on 8 GPUs over NVLink and on 64 GPUs over two other wires.
 
-# %% alt="Stacked bars of milliseconds per step for ViT-B/16 on 8 GPUs over NVLink and on 64 GPUs over two wires, with and without overlap. The computing part is the same for all bars with 64. Over NVLink nothing or little is added, over the 400-gigabit network something without overlap and next to nothing with it, over the slow network waiting is many times the computing."
+# %% alt="Stacked bars of milliseconds per step for ViT-B/16 on 8 GPUs over NVLink and on 64 GPUs over two wires, with and without overlap. The computing part is the same for all bars with 64. Over NVLink nothing or little is added, over the 400-gigabit network something without overlap and next to nothing with it, over the slow network waiting is many times the computing." jupyter={"source_hidden": true}
 wires = {
     "8 GPUs\nNVLink": (8, NVLINK),
     "64 GPUs\n400 Gbit/s each": (64, NETWORK),
@@ -930,7 +1066,14 @@ for i, (world, wire) in enumerate(wires.values()):
         waiting = duration(base, world, plan(base, world)[3], wire, overlap) - compute
         bar = {"width": 0.36, "edgecolor": "white"}
         ax.bar(i + shift, 1e3 * compute, color=CYCLE[0], **bar)
-        ax.bar(i + shift, 1e3 * waiting, bottom=1e3 * compute, color=color, hatch="/" * 2 * overlap, **bar)
+        ax.bar(
+            i + shift,
+            1e3 * waiting,
+            bottom=1e3 * compute,
+            color=color,
+            hatch="/" * 2 * overlap,
+            **bar,
+        )
 ax.legend(
     ax.containers[:2] + ax.containers[3:4],
     ["computing", "waiting, first compute and then send", "waiting, overlapped"],
@@ -961,7 +1104,7 @@ assert duration(base, 64, plan(base, 64)[3], SLOW) > 5 * duration(base, 64, 0, S
 # our recipes `batch_size` counts the images of *all* processes together, so that more processes change the time and
 # nothing else.
 
-# %% [markdown] anchor="measured"
+# %% [markdown] anchor="measured" tags=["deeper"]
 # ## Checked against what was measured
 #
 # A plan is as good as its parts. Three of them we can check here to the last digit: FLOPs (done above), memory and
@@ -984,12 +1127,14 @@ def count_bytes(_, bucket):
 shared.register_comm_hook(None, count_bytes)
 F.cross_entropy(shared(images), labels).backward()
 count = count_parameters(config)
-print(f"DDP hands over {sum(buckets):,} bytes; 4 bytes for each parameter: {4 * count:,}")
+print(f"DDP hands over {sum(buckets):,} bytes; 4 for each parameter: {4 * count:,}")
 assert sum(buckets) == 4 * count
 
-moments = [t for state in optimizer.state.values() for key, t in state.items() if key.startswith("exp_avg")]
-print(f"Adam's moments: {sum(t.nbytes for t in moments):,} bytes; the plan says {8 * count:,}")
-assert sum(t.nbytes for t in moments) == 8 * count
+moments = 0
+for state in optimizer.state.values():
+    moments += sum(t.nbytes for key, t in state.items() if key.startswith("exp_avg"))
+print(f"Adam's moments: {moments:,} bytes; the plan says {8 * count:,}")
+assert moments == 8 * count
 
 
 def kept_in_bf16(size):
@@ -1002,7 +1147,7 @@ def kept_in_bf16(size):
 difference = kept_in_bf16(32) - kept_in_bf16(16)
 explicit = bool(prefers_explicit(torch.empty(1, 4, 65, 32, dtype=torch.bfloat16)))
 formula = activation_bytes(config, 16, fused=not explicit, bf16=True)
-print(f"activations of 16 images in bf16: {difference:,} bytes; the plan says {formula:,}")  # (1)!
+print(f"16 images in bf16: {difference:,} bytes; the plan says {formula:,}")  # (1)!
 assert difference == formula
 
 # %% [markdown]
@@ -1015,7 +1160,7 @@ assert difference == formula
 
 # %%
 subjects = {"vit_nano_4": 64, "vit_mini_4": 32, "vit_ti_16": 8}
-formats = {"fp32": torch.float32, "bf16": torch.bfloat16} if bf16_here else {"fp32": torch.float32}
+formats = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if bf16_here else {})
 square = torch.randn(1024, 1024)
 squares = {name: square.to(dtype) for name, dtype in formats.items()}
 products, measured = {name: [] for name in formats}, {}
@@ -1028,19 +1173,25 @@ for preset, size in subjects.items():
             logits = one(batch)
         F.cross_entropy(logits.float(), y).backward()
 
-    calls = {name: lambda name=name, train_on=train_on: train_on(name == "bf16") for name in formats}
-    calls |= {(name,): lambda m=m: m @ m for name, m in squares.items()}  # in turns with the models
+    calls = {name: lambda name=name, f=train_on: f(name == "bf16") for name in formats}
+    # The products take turns with the models:
+    calls |= {(name,): lambda m=m: m @ m for name, m in squares.items()}
     times = stopwatch(calls, rounds=4)
     for name in formats:
         products[name] += times[(name,)]
         measured[preset, name] = [s / size for s in times[name]]
 predicted = {}
 for preset, name in measured:
-    here = {"peak": 2 * 1024**3 / min(products[name]), "utilisation": 1.0, "bandwidth": 1.0}
-    predicted[preset, name] = [step_seconds(training_flops(get_config(preset)), 0, **here)]
+    here = {
+        "peak": 2 * 1024**3 / min(products[name]),
+        "utilisation": 1.0,
+        "bandwidth": 1.0,
+    }
+    flops = training_flops(get_config(preset))
+    predicted[preset, name] = [step_seconds(flops, 0, **here)]
 assert all(min(measured[key]) > 0.5 * predicted[key][0] for key in predicted)
 
-# %% alt="Three panels, one for each of three models, with pairs of bars of milliseconds per image in fp32 and, where the processor has it, in bf16. The predicted bar is lower than the measured one in each pair, and by a larger factor in bf16."
+# %% alt="Three panels, one for each of three models, with pairs of bars of milliseconds per image in fp32 and, where the processor has it, in bf16. The predicted bar is lower than the measured one in each pair, and by a larger factor in bf16." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6))
 places = torch.arange(len(formats))
 for ax, preset in zip(axes, subjects, strict=True):
@@ -1048,7 +1199,14 @@ for ax, preset in zip(axes, subjects, strict=True):
         (predicted, -0.2, FAINT, "predicted"),
         (measured, 0.2, CYCLE[0], "measured"),
     ):
-        draw_times(ax, {name: times[preset, name] for name in formats}, color, places + shift, 0.38, label)
+        draw_times(
+            ax,
+            {name: times[preset, name] for name in formats},
+            color,
+            places + shift,
+            0.38,
+            label,
+        )
     ax.set(xticks=places, xticklabels=formats, title=preset)
 axes[0].set_ylabel("ms per image")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -1075,7 +1233,7 @@ for nodes, hours in ((1, 53), (2, 37)):
 # Far from 40 %, and worse on two nodes than on one, as the bars above would lead one to expect. But the wire is only one possible
 # reason; reading and augmenting pictures is another.
 
-# %% [markdown] anchor="data"
+# %% [markdown] anchor="data" tags=["deeper"]
 # ## Data for a cluster
 #
 # How many pictures does a cluster eat? From the plan: 4,096 for each step.
@@ -1083,7 +1241,8 @@ for nodes, hours in ((1, 53), (2, 37)):
 # %%
 seconds = duration(base, 64, plan(base, 64)[3], NETWORK)
 rate = BATCH / seconds
-print(f"64 GPUs: {rate:,.0f} pictures per second; at 110 kB each {rate * 110e3 / 1e9:.0f} GB per second")
+print(f"64 GPUs: {rate:,.0f} pictures per second;", end=" ")
+print(f"at 110 kB each {rate * 110e3 / 1e9:.0f} GB per second")
 print(f"if a core decodes and augments one in 10 ms: {rate * 0.01:,.0f} cores")
 assert rate * 0.01 > 1000
 
@@ -1101,14 +1260,17 @@ for s in range(SHARDS):
             png = io.BytesIO()
             picture, label = data.train.batch(torch.tensor([i]))
             Image.fromarray(picture[0].permute(1, 2, 0).numpy()).save(png, "png")
-            for suffix, content in (("png", png.getvalue()), ("cls", str(label.item()).encode())):
+            for suffix, content in (
+                ("png", png.getvalue()),
+                ("cls", str(label.item()).encode()),
+            ):
                 member = tarfile.TarInfo(f"{i:06}.{suffix}")
                 member.size = len(content)
                 shard.addfile(member, io.BytesIO(content))
 
 
 def read_shard(path):
-    """Pairs of key and label, in the order of the file; `|` reads it as a stream, without seeking."""
+    """Pairs of key and label, in order; `|` reads it as a stream, without seeking."""
     with tarfile.open(path, "r|") as shard:
         for member in shard:
             key, _, suffix = member.name.partition(".")
@@ -1137,23 +1299,28 @@ def stream(seed, epoch, rank=0, world=1, buffer_size=60, shuffle_shards=True):
 
 two = [list(stream(0, 0, rank, world=2)) for rank in range(2)]
 keys = [{key for key, _, _ in part} for part in two]
-print("pictures of rank 0 and 1:", *map(len, two), " in common:", len(keys[0] & keys[1]))
+print("pictures of ranks 0, 1:", *map(len, two), " in common:", len(keys[0] & keys[1]))
 assert not keys[0] & keys[1]
 assert keys[0] | keys[1] == set(range(SHARDS * EACH))
-assert all(label == data.train.labels[key] and size == (32, 32) for key, label, size in two[0])
+for key, label, size in two[0]:
+    assert label == data.train.labels[key]
+    assert size == (32, 32)
 assert two[0] == list(stream(0, 0, 0, world=2)) != list(stream(0, 1, 0, world=2))
 
 # %% [markdown]
 # 1. The order of the shards is the same for all ranks, or they would not share them out without gaps and overlaps.
 # 2. A stream cannot be shuffled as a whole. But one can hold some pictures back, and give out a random one of those.
 
-# %% alt="Three scatter plots of place in the files against place in the stream. Unshuffled: a straight diagonal. Shards shuffled: eight short diagonal lines in a random order. Shards shuffled and a buffer: blurred clouds, in which the blocks can still be made out."
+# %% alt="Three scatter plots of place in the files against place in the stream. Unshuffled: a straight diagonal. Shards shuffled: eight short diagonal lines in a random order. Shards shuffled and a buffer: blurred clouds, in which the blocks can still be made out." jupyter={"source_hidden": true}
 plain = [key for key, _, _ in stream(0, 0, buffer_size=0, shuffle_shards=False)]
 shuffled = [key for key, _, _ in stream(0, 0, buffer_size=0)]
 both = [key for key, _, _ in stream(0, 0)]
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.3), sharey=True)
 for ax, order, title in zip(
-    axes, (plain, shuffled, both), ("as written", "shards shuffled", "and a buffer of 60"), strict=True
+    axes,
+    (plain, shuffled, both),
+    ("as written", "shards shuffled", "and a buffer of 60"),
+    strict=True,
 ):
     ax.plot(order, ".", markersize=3)
     ax.set(title=title, xlabel="place in the stream")
@@ -1195,16 +1362,24 @@ plt.show()
 
 # %%
 world, size = 4, 16
-same = [torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:size] for _ in range(world)]
+equal_seeds = [torch.Generator().manual_seed(0) for _ in range(world)]
+same = [torch.randperm(1000, generator=g)[:size] for g in equal_seeds]
 shared_order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
 right = [shared_order[rank::world][:size] for rank in range(world)]
-for name, picks in (("the same seed, and the first ones", same), ("the same order, every 4th", right)):
-    print(f"{name:34} {len(set(torch.cat(picks).tolist()))} different pictures in a batch of {world * size}")
+for name, picks in (
+    ("the same seed, and the first ones", same),
+    ("the same order, every 4th", right),
+):
+    different = len(set(torch.cat(picks).tolist()))
+    print(f"{name:34} {different} different pictures in a batch of {world * size}")
 assert len(set(torch.cat(same).tolist())) == size
 assert len(set(torch.cat(right).tolist())) == world * size
 
 # %% [markdown]
 # Nothing fails. One pays for four GPUs, and trains as with one.
+
+# %% [markdown] tags=["deeper"]
+# ### Three more: exchanges, learning rates and clocks
 #
 # > **Common mistake.** Adding up parts under DDP without `no_sync`. Each `backward` sends all gradients, and only the
 # > last exchange was needed.
@@ -1218,7 +1393,8 @@ for careful in (False, True):
                 (F.cross_entropy(shared(some), y) / 4).backward()
         else:
             (F.cross_entropy(shared(some), y) / 4).backward()
-    print(f"{'with' if careful else 'without'} no_sync: {sum(buckets) / (4 * count):.0f} times the gradient")
+    how, sent = "with" if careful else "without", sum(buckets) / (4 * count)
+    print(f"{how} no_sync: {sent:.0f} times the gradient")
     assert sum(buckets) == (1 if careful else 4) * 4 * count
 dist.destroy_process_group()
 
@@ -1235,7 +1411,8 @@ target = features @ torch.ones(8)
 def sgd(batch_size, lr, epochs=2):
     w = torch.zeros(8)
     for _ in range(epochs):
-        for X, t in zip(features.split(batch_size), target.split(batch_size), strict=True):
+        batches = zip(features.split(batch_size), target.split(batch_size), strict=True)
+        for X, t in batches:
             w -= lr * 2 * X.T @ (X @ w - t) / len(t)
     return (features @ w - target).square().mean().item()
 
@@ -1269,7 +1446,10 @@ for _ in range(5):
     traced(torch.ones(10))
     seconds.append(time.perf_counter() - start)
 first, quickest = seconds[0], min(seconds[1:])
-print("the first call took more than ten times as long as the quickest:", first > 10 * quickest)
+print(
+    "the first call took more than ten times as long as the quickest:",
+    first > 10 * quickest,
+)
 assert first > 10 * quickest
 
 # %% [markdown]
@@ -1317,8 +1497,9 @@ assert first > 10 * quickest
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Unequal parts.** A batch of 50 is cut into parts of 16, 16, 16 and 2. Show that the mean of the four gradients
-# is not the gradient of the batch, and mend it.
+# **1. Unequal parts.** (10 minutes, easy.) A batch of 50 is cut into parts of 16, 16, 16 and 2. Show that the mean of
+# the four gradients is not the gradient of the batch, and mend it. Done when `assert_close(right, whole)` holds, and
+# `assert not torch.allclose(wrong, whole, atol=1e-3)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1351,8 +1532,11 @@ assert first > 10 * quickest
 #
 # </details>
 #
-# **2. How slow may the wire be?** For ViT-B/16 with DDP and 64 images on each of 64 GPUs: from which bandwidth on is
-# the wire hidden completely behind the backward pass?
+# **2. How slow may the wire be?** (15 minutes, medium; for it read the fold on
+# [the arithmetic of a cluster](#paper).) For ViT-B/16 with DDP and 64 images on each of 64 GPUs: from which bandwidth
+# on is the wire hidden completely behind the backward pass? Done when a step over a slightly faster wire takes as long
+# as its computing alone, `assert step_seconds(flops, sent, bandwidth=1.001 * needed, **gpu) == alone`, and one over a
+# wire a tenth slower takes longer.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1381,9 +1565,10 @@ assert first > 10 * quickest
 #
 # </details>
 #
-# **3. Forget and compute again.** *Activation checkpointing* keeps only the input of each block, and computes the
-# block again when the backward pass arrives. Do it with `torch.utils.checkpoint` for a small model: same gradients, fewer
-# bytes. How many FLOPs does it cost, and what does it do for the 22B model?
+# **3. Forget and compute again.** (25 minutes, hard.) *Activation checkpointing* keeps only the input of each block,
+# and computes the block again when the backward pass arrives. Do it with `torch.utils.checkpoint` for a small model:
+# same gradients, fewer bytes. Done when all gradients agree and `assert little < much / 5` holds for the bytes kept. How
+# many FLOPs does it cost, and what does it do for the 22B model of [the cluster](#paper)?
 #
 # <details>
 # <summary>Hint</summary>

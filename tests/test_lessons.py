@@ -29,6 +29,7 @@ FOLDED = [
     "09_what_it_learns",
     "10_data_and_bias",
     "11_pretrained",
+    "12_scaling_out",
 ]
 MINUTES, OPEN_LINES, WIDTH, PREDICTIONS = 45, 150, 88, 4
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
