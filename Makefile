@@ -57,7 +57,7 @@ lint: $(READY) ## ruff: style and formatting (a second)
 
 units: $(READY) ## unit and parity tests of the package (two to eight minutes)
 	$(call say,tests of the package in two processes (two to eight minutes))
-	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --dist worksteal --ignore tests/test_site.py --ignore tests/test_pages_browser.py
+	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --dist worksteal --ignore tests/test_site.py --ignore-glob "tests/*_browser.py"
 
 pairs: $(READY) ## each lesson's .py and .ipynb say the same, and no outputs are committed
 	$(call say,the pairs of notebooks/)
@@ -65,7 +65,7 @@ pairs: $(READY) ## each lesson's .py and .ipynb say the same, and no outputs are
 
 check: $(READY) ## the built site: links, alt texts, no other host, every page in a browser (a minute or two)
 	$(call say,checks of site/ and a run of every page in Chromium (a minute or two))
-	@$(PY) pytest -q tests/test_site.py tests/test_pages_browser.py
+	@$(PY) pytest -q tests/test_site.py tests/test_pages_browser.py tests/test_explorer_browser.py
 
 sync: $(READY) ## bring the .py and .ipynb of each lesson in step, without outputs (KEEP=py or ipynb if both were edited)
 	@$(PY) course sync $(if $(KEEP),--keep $(KEEP))
