@@ -558,7 +558,7 @@ def compiled(function, *arguments):
     return fast
 
 
-# %% predict="A chain of small operations, and a small ViT. Which of them gains from compiling?"
+# %%
 def chain(x):
     return F.gelu(x) * torch.sigmoid(x) + x
 
@@ -580,7 +580,7 @@ with torch.no_grad():
             calls["compiled"] = lambda fast=fast, argument=argument: fast(argument)
         compile_times[name] = stopwatch(calls, rounds=8)
 
-# %% alt="Two panels of bars, as it is and compiled. For the chain of element-wise operations the compiled bar is shorter. For the forward pass of a small Vision Transformer the two bars are about equally high." jupyter={"source_hidden": true}
+# %% alt="Two panels of bars, as it is and compiled. For the chain of element-wise operations the compiled bar is shorter. For the forward pass of a small Vision Transformer the two bars are about equally high." jupyter={"source_hidden": true} predict="A chain of small operations, and a small ViT. Which of them gains from compiling?"
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH * 0.8, 2.3))
 for ax, (name, times) in zip(axes, compile_times.items(), strict=True):
     draw_times(ax, times)
@@ -683,8 +683,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# What would break it? Anything that mixes the images of a batch. A layer norm looks at one token only. Batch
-# normalisation uses the mean of the batch, and a part has another mean.
+# What would break it? Anything that mixes the images of a batch. Here are two normalisations.
 
 # %% predict="Which of the two gives the same for a batch in parts?"
 x = torch.randn(64, 16)
@@ -693,6 +692,9 @@ for layer in (nn.LayerNorm(16), nn.BatchNorm1d(16)):
     same = torch.allclose(layer(x), parts, atol=1e-5)
     print(f"{type(layer).__name__:12} whole and in parts the same: {same}")
     assert same == isinstance(layer, nn.LayerNorm)
+
+# %% [markdown] tags=["answer"]
+# A layer norm looks at one token only. Batch normalisation uses the mean of the batch, and a part has another mean.
 
 # %% [markdown] anchor="ring"
 # ## Many processes: the ring
@@ -705,10 +707,9 @@ for layer in (nn.LayerNorm(16), nn.BatchNorm1d(16)):
 # %% [markdown] anchor="ring-by-hand" tags=["deeper"]
 # ### The ring, by hand
 #
-# If each sent its
-# gradient to a first one, that one would receive $k - 1$ gradients and be the bottleneck. The ring has none. Each
-# process sends only to the next, the gradient is cut into $k$ chunks, and at each moment every
-# process passes on a different one.
+# If each sent its gradient to a first one, that one would receive $k - 1$ gradients and be the bottleneck. The ring has
+# none. Each process sends only to the next, the gradient is cut into $k$ chunks, and at each moment every process
+# passes on a different one.
 
 
 # %%
@@ -859,7 +860,7 @@ def read_rows(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-# %% predict="Will the two curves of losses agree, or only resemble each other?"
+# %%
 names = ("train_loss", "val_loss")
 curves, losses = {}, {}
 for processes in (1, 2):
@@ -868,10 +869,10 @@ for processes in (1, 2):
     rows = [[row[name] for name in names] for row in curves[processes]]
     losses[processes] = torch.tensor(rows)
 assert_close(losses[1], losses[2], rtol=5e-3, atol=0)
-print(f"losses of {len(curves[1])} epochs, one process and two: within half a per cent")
 assert losses[2][-1, 0] < losses[2][0, 0] - 0.1
 
-# %% alt="Training and validation loss over the epochs. The run with one process is drawn as lines, the run with two processes as rings on top of it. The rings lie exactly on the lines." jupyter={"source_hidden": true}
+# %% alt="Training and validation loss over the epochs. The run with one process is drawn as lines, the run with two processes as rings on top of it. The rings lie exactly on the lines." jupyter={"source_hidden": true} predict="One process and two: will the losses agree, or only resemble each other?"
+print(f"losses of {len(curves[1])} epochs, one process and two: within half a per cent")
 figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.5))
 for name, color in zip(names, (CYCLE[0], ACCENT), strict=True):
     part = "training" if name == "train_loss" else "validation"
@@ -892,7 +893,7 @@ ax.set(xlabel="epoch", ylabel="loss")
 ax.legend(loc="center right")
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # One process cuts each batch in two and adds up. Two processes take one part each. Stochastic depth draws from the
 # seed, the step and the number of the *part*, not of the process, so even the random numbers agree. What remains is
 # rounding. (A hundred or so pictures teach the model nothing but themselves, so validation gets worse. Here we only ask
@@ -1472,7 +1473,7 @@ assert first > 10 * quickest
 #
 # </details>
 #
-# With 8 processes, each sends 1.75 times its gradient. How much does each send with 16? And why do people still say
+# The last two questions belong to the folds. With 8 processes, each sends 1.75 times its gradient. How much does each send with 16? And why do people still say
 # that large clusters are slow to synchronise?
 #
 # <details>
