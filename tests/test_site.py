@@ -198,7 +198,7 @@ def test_lesson(page, record_property):
     # And what a mark folds is folded: by metadata here, by hooks and template there.
     folded = {
         "deeper": sum("deeper" in cell["metadata"].get("tags", []) for cell in notebook["cells"]),
-        "source": sum(bool(cell["metadata"].get("jupyter", {}).get("source_hidden")) for cell in code),
+        "source": sum(bool(cell["metadata"].get("jupyter", {}).get("source_hidden")) for cell in shown),
         "predict": sum("predict" in cell["metadata"] for cell in code),
     }
     assert {kind: len(soup.select(f"details.{kind}")) for kind in folded} == folded

@@ -73,7 +73,7 @@ def draw(kind, layout, number, names, words):
     x, y, w, h = layout["mlp"]
     out.append(f'<rect x="{x}" y="{y}" width="{w}" height="{h}"/>')
     out.append(f'<text x="{x + 8}" y="{y + 31}">{words["mlp"]}</text><path d="{lines}"/>')
-    return f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="group">{"".join(out)}</svg>'
+    return f'<svg class="{kind}" viewBox="0 0 {width} {height}">{"".join(out)}</svg>'
 
 
 def box(part, place, number, names, words):
