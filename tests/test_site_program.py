@@ -226,7 +226,7 @@ def test_the_site_opens_with_the_first_lesson_and_ctrl_c_leaves_a_state_to_go_on
         notebook(folder / "notebooks" / f"{name}.ipynb", HELLO)
     run = site(folder, "site")
     assert "executing 2 of 3" in run.stdout
-    assert run.returncode == 0
+    assert run.returncode == 0, run.stdout
 
 
 def test_a_failing_lesson_is_shown_as_such_and_named_at_the_end(tmp_path):
