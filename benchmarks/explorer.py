@@ -63,7 +63,7 @@ def weigh() -> dict[str, list[int]]:
         for k, v in (code | words | made).items()
         if k in {*code, *words} | {"first.json", "first.bin", "pictures-32.bin"}
     }
-    groups = {"before the weights": at_once.values(), "weights": [made[k] for k in made if k == "vit.q8.bin"]}
+    groups = {"before the weights": at_once.values(), "weights": [made["vit.q8.bin"]] if made else []}
     return {name: [sum(map(len, v)), sum(len(gzip.compress(x)) for x in v)] for name, v in groups.items()}
 
 

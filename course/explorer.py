@@ -28,6 +28,7 @@ PICTURES = ("chelsea", "astronaut", "coffee", "rocket")  # of `vit.data.PHOTOGRA
 SIZES = (32, 48, 64)  # sides that the page offers; the model was trained on the first
 SHOWN = (9, 0)  # the static figure's block (1 to L) and head (0: the mean of all), as the page counts them
 CUTS = 64  # squares of the photographs that the two precisions are compared on
+STRENGTH = 0.55  # of the colours of a map over the grey of its picture; the page takes it from here
 TOP = 0.995  # the page's fixed scale ends above this part of all weights on patches
 
 
@@ -157,7 +158,7 @@ def figure(image: Any, maps: list[tuple[Any, float]], table: list[list[int]]) ->
     for weights, top in maps:
         index = (np.clip(weights.numpy() / top, 0, 1) * (len(table) - 1)).round().astype(int)
         heat = np.asarray(table, float)[index].repeat(cell, 0).repeat(cell, 1)
-        panels.append(0.7 * heat + 0.3 * grey[:, :, None])
+        panels.append(STRENGTH * heat + (1 - STRENGTH) * grey[:, :, None])
     space = np.full((len(rgb), 1, 3), 255.0)
     row = np.concatenate([part for panel in panels for part in (panel, space)][:-1], 1)
     buffer = io.BytesIO()
@@ -201,7 +202,6 @@ def _make() -> Iterator[tuple[str, bytes]]:
     grid = config.grid_size
     mine = shown[0, 1:].reshape(grid)
     eye = shown[27, 1:].reshape(grid)
-    fixed = round(scale, 2)
     yield "first.png", figure(images[0], [(mine, float(mine.max())), (eye, float(eye.max()))], table)
     answer = lens[-1].softmax(0)
     yield (
@@ -222,7 +222,8 @@ def _make() -> Iterator[tuple[str, bytes]]:
                 "weights": {"file": "vit.q8.bin", "bytes": len(weights)},
                 "lens": [[round(v, 5) for v in row] for row in lens.tolist()],
                 "answer": {"name": classifier.classes[int(answer.argmax())], "p": float(answer.max())},
-                "scale": fixed,
+                "scale": round(scale, 2),
+                "strength": STRENGTH,
                 "measured": measured(),
                 "int8": agreement(classifier, eight, cuts),
                 "heat": _packed(table),

@@ -31,9 +31,9 @@ export function paint(canvas, width, height, colour) {
 }
 
 // Weights over the grey of the picture: one colour map, always equally strong, so that colour means weight alone.
-export function blend(heat, pixels, at) {
+export function blend(heat, pixels, at, strength) {
   const grey = 0.299 * pixels[at] + 0.587 * pixels[at + 1] + 0.114 * pixels[at + 2]
-  return heat.map((v) => 0.55 * v + 0.45 * grey)
+  return heat.map((v) => strength * v + (1 - strength) * grey)
 }
 
 // Which patch stands at each place, after a shuffle (0: none) and swaps of places, both counted from 0.

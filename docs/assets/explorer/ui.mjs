@@ -591,7 +591,7 @@ class Explorer {
     this.grid(this.map)
     paint(this.map.canvas, s.size, s.size, (x, y) => {
       const place = 1 + Math.floor(y / P) * g + Math.floor(x / P)
-      return blend(this.heat(row[place] / top), this.shown, 3 * (y * s.size + x))
+      return blend(this.heat(row[place] / top), this.shown, 3 * (y * s.size + x), this.about.strength)
     })
     this.map.cells.forEach((cell, i) => {
       const label = fill(w.cell_weight, { ...this.where(i + 1), weight: percent(row[i + 1]) })
