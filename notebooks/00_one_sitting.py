@@ -574,8 +574,11 @@ assert_close(right.sum(-1), torch.ones(2, 36))
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Patchify from memory** (10 minutes, easy). Write `cut(images, P)` from `(B, C, H, W)` to `(B, N, C·P·P)`. Done
-# when `cut(x, 4)` equals `vit.patches.patchify(x, 4)` for random `x` of shape `(2, 3, 24, 24)`.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. Patchify from memory.** (10 minutes, easy.) Write `cut(images, P)` from `(B, C, H, W)` to `(B, N, C·P·P)`. Then
+# `check(0, 1, cut)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -583,14 +586,11 @@ assert_close(right.sum(-1), torch.ones(2, 36))
 # Six dimensions: split both sides, bring the two grid dimensions to the front, then join.
 #
 # </details>
-#
 # <details>
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
-#
-# from vit.patches import patchify
+# from vit.course import check
 #
 #
 # def cut(images, P):
@@ -599,25 +599,28 @@ assert_close(right.sum(-1), torch.ones(2, 36))
 #     return x.reshape(B, (H // P) * (W // P), C * P * P)
 #
 #
-# x = torch.randn(2, 3, 24, 24)
-# assert torch.equal(cut(x, 4), patchify(x, 4))
+# assert check(0, 1, cut)
 # ```
 #
 # </details>
 #
-# **2. Attention is blind to order** (10 minutes, medium). Show that attention without positions cannot tell a picture
-# from the same patches in another order. Done when shuffling the tokens of `x` shuffles the output in the same way,
-# and `assert_close(attend(x)[:, order], attend(x[:, order]))` holds.
+# **2. Attention is blind to order.** (10 minutes, medium.) Write `is_blind(attend, x, order)`, which says whether
+# shuffling the tokens of `x` by `order` shuffles `attend(x)` in the same way. Then `check(0, 2, is_blind)`.
 #
 # <details>
 # <summary>Solution</summary>
 #
 # ```python
 # import torch
-# from torch.testing import assert_close
+# from vit.course import check
+#
+#
+# def is_blind(attend, x, order):
+#     return torch.allclose(attend(x)[:, order], attend(x[:, order]), atol=1e-4)
+#
 #
 # torch.manual_seed(0)
-# W = torch.randn(3, 8, 8)
+# W, x, order = torch.randn(3, 8, 8), torch.randn(1, 9, 8), torch.randperm(9)
 #
 #
 # def attend(x):
@@ -625,26 +628,30 @@ assert_close(right.sum(-1), torch.ones(2, 36))
 #     return (q @ k.transpose(1, 2) / 8**0.5).softmax(-1) @ v
 #
 #
-# x, order = torch.randn(1, 9, 8), torch.randperm(9)
-# assert_close(attend(x)[:, order], attend(x[:, order]))
+# assert is_blind(attend, x, order)  # without positions
+# assert check(0, 2, is_blind)
 # ```
 #
 # </details>
 #
-# **3. Count by hand** (10 minutes, easy). How many parameters has one `Block` of this lesson, with $D = 96$? Done when
-# your sum equals what PyTorch counts.
+# **3. Count by hand.** (10 minutes, easy.) Write `block_parameters(D)`: how many parameters has one `Block` of this
+# lesson? Then `check(0, 3, block_parameters)`.
 #
 # <details>
 # <summary>Solution</summary>
 #
 # ```python
-# from torch import nn
+# from vit.course import check
 #
-# D = 96
-# layers = [nn.Linear(D, 3 * D), nn.Linear(D, D), nn.Linear(D, 2 * D), nn.Linear(2 * D, D)]
-# layers += [nn.LayerNorm(D), nn.LayerNorm(D)]
-# by_hand = 3 * D * D + 3 * D + D * D + D + 2 * (2 * D * D) + 2 * D + D + 2 * (2 * D)
-# assert by_hand == sum(p.numel() for layer in layers for p in layer.parameters())
+#
+# def block_parameters(D):
+#     attention = 3 * D * D + 3 * D + D * D + D
+#     mlp = 2 * (2 * D * D) + 2 * D + D
+#     norms = 2 * (2 * D)
+#     return attention + mlp + norms
+#
+#
+# assert check(0, 3, block_parameters)
 # ```
 #
 # </details>

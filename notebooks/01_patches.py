@@ -588,7 +588,11 @@ assert difference > 1e-2
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. One line.** Write `patchify` with `torch.nn.functional.unfold`, and show that it equals ours.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. One line.** (10 minutes, easy.) Write `by_unfold(images, P)`, which is `patchify` by
+# `torch.nn.functional.unfold`. Then `check(1, 1, by_unfold)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -600,20 +604,22 @@ assert difference > 1e-2
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
 # import torch.nn.functional as F
-# from vit.patches import patchify
+# from vit.course import check
 #
-# images = torch.rand(2, 3, 32, 48)
-# mine = F.unfold(images, kernel_size=8, stride=8).transpose(1, 2)
-# assert mine.shape == (2, 24, 192)
-# assert torch.equal(mine, patchify(images, 8))
+#
+# def by_unfold(images, P):
+#     return F.unfold(images, P, stride=P).transpose(1, 2)
+#
+#
+# assert check(1, 1, by_unfold)
 # ```
 #
 # </details>
 #
-# **2. Overlap.** Some later models let patches overlap. Set `kernel_size=16, stride=8, padding=4` in the convolution.
-# How many tokens come out for 224 pixels? Is there still an exact inverse?
+# **2. Overlap.** (15 minutes, medium.) Some later models let patches overlap: windows of 16 with `stride=8, padding=4`.
+# How many tokens come out for 224 pixels? Is anything lost? Write `put_back(windows, side)`, which makes images of their
+# windows `(B, C·16·16, N)`, as `F.unfold` cuts them. Then `check(1, 2, put_back)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -626,11 +632,19 @@ assert difference > 1e-2
 #
 # ```python
 # import torch
-# from torch import nn
+# import torch.nn.functional as F
+# from vit.course import check
 #
-# conv = nn.Conv2d(3, 64, kernel_size=16, stride=8, padding=4)
-# out = conv(torch.rand(1, 3, 224, 224))
-# assert out.shape == (1, 64, 28, 28)  # (224 + 8 - 16) / 8 + 1 = 28, so 784 tokens
+#
+# def put_back(windows, side):
+#     fold = lambda w: F.fold(w, side, kernel_size=16, stride=8, padding=4)
+#     return fold(windows) / fold(torch.ones_like(windows))
+#
+#
+# windows = F.unfold(torch.rand(1, 3, 224, 224), 16, stride=8, padding=4)
+# assert windows.shape == (1, 768, 784)  # 28 × 28 windows: (224 + 8 - 16) / 8 + 1 = 28
+# assert 784 * 64 < 3 * 224 * 224 < 784 * 192 + 1
+# assert check(1, 2, put_back)
 # ```
 #
 # Most pixels now appear in several windows. The pixels can still be recovered from the windows, since each appears at
@@ -639,8 +653,9 @@ assert difference > 1e-2
 #
 # </details>
 #
-# **3. A better toy matrix.** Find an $\mathbf{E}$ with $D = 4$ for the toy from which every patch can be recovered
-# exactly, and whose first question is the mean brightness, up to a factor. Recover the patches.
+# **3. A better toy matrix.** (10 minutes, medium.) Find an $\mathbf{E}$ with $D = 4$ for the toy whose transpose is its
+# inverse, so that every patch comes back exactly, and whose first question is the mean brightness, up to a factor. Then
+# `check(1, 3, E)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -653,15 +668,16 @@ assert difference > 1e-2
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.patches import patchify
 #
+# E = 0.5 * torch.tensor([[1.0, -1, -1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]])
 # toy = torch.tensor([[1.0, 1, 0, 2], [1, 1, 0, 2], [2, 2, 0, 1], [0, 0, 1, 2]])
 # patches = patchify(toy[None, None], 2)[0]
-# E = 0.5 * torch.tensor([[1.0, -1, -1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]])
 # tokens = patches @ E
-# assert torch.equal(E.T @ E, torch.eye(4))  # orthonormal, so the transpose is the inverse
 # assert torch.equal(tokens @ E.T, patches)
 # assert torch.equal(tokens[:, 0], 2 * patches.mean(1))  # twice the mean: ½ of the sum
+# assert check(1, 3, E)
 # ```
 #
 # This is the Hadamard transform, the plainest relative of the cosine transform in a JPEG file. What trained patch
@@ -669,18 +685,25 @@ assert difference > 1e-2
 #
 # </details>
 #
-# **4. Rectangles.** Use `vit.patches.PatchEmbed` for images of 96 × 160 pixels with patches of 16. Predict the shape
-# first.
+# **4. Rectangles.** (5 minutes, easy.) What shape has the output of `PatchEmbed` for images of `H` × `W` pixels? Write
+# `tokens_shape(B, H, W, P, D)`. Then `check(1, 4, tokens_shape)`.
 #
 # <details>
 # <summary>Solution</summary>
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.patches import PatchEmbed
 #
+#
+# def tokens_shape(B, H, W, P, D):
+#     return B, (H // P) * (W // P), D
+#
+#
 # embed = PatchEmbed(img_size=(96, 160), patch_size=16, in_chans=3, embed_dim=32)
-# assert embed(torch.rand(2, 3, 96, 160)).shape == (2, 60, 32)  # 6 × 10 patches
+# assert embed(torch.rand(2, 3, 96, 160)).shape == tokens_shape(2, 96, 160, 16, 32)
+# assert check(1, 4, tokens_shape)
 # ```
 #
 # </details>

@@ -980,10 +980,12 @@ for kind in (Careless, Careful):
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Rolled.** (5 minutes, easy.) Roll the photograph to the right by 112 pixels, and by 8: what leaves on one side
-# comes in on the other. Which of the two will a model without positions notice? Done when, with `model` such a ViT
-# and `cls(x)` its class token, `assert torch.allclose(cls(photo.roll(a, 2)), cls(photo), atol=1e-4)` passes for your
-# choice `a` and fails for the other.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. Rolled.** (10 minutes, easy.) Roll a picture of width `W` to the side by `a` pixels: what leaves on one side comes
+# in on the other. Which shifts will the class token of a model without positions not notice? Write `unnoticed(W, P)`, the
+# list of them from 1 to `W - 1`. Then `check(2, 1, unnoticed)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -997,7 +999,13 @@ for kind in (Careless, Careful):
 # ```python
 # import torch
 # from vit import create_model
+# from vit.course import check
 # from vit.data import photograph
+#
+#
+# def unnoticed(W, P):
+#     return list(range(P, W, P))
+#
 #
 # torch.manual_seed(0)
 # model = create_model("vit_ti_16", depth=2, pos_embed="none").eval()
@@ -1009,17 +1017,19 @@ for kind in (Careless, Careful):
 #         return model.forward_features(image[None])[0, 0]
 #
 #
-# assert torch.allclose(cls(photo.roll(112, 2)), cls(photo), atol=1e-4)  # seven whole patches
+# assert torch.allclose(cls(photo.roll(112, 2)), cls(photo), atol=1e-4)  # seven patches
 # assert not torch.allclose(cls(photo.roll(8, 2)), cls(photo), atol=1e-4)  # half a patch
+# assert 112 in unnoticed(224, 16) and 8 not in unnoticed(224, 16)
+# assert check(2, 1, unnoticed)
 # ```
 #
 # By 112 pixels the patches change places and are otherwise the same. By 8 every patch is a new one.
 #
 # </details>
 #
-# **2. A turn.** (15 minutes, hard.) For the 1-D waves there is a matrix $\mathbf{R}$ with $\mathbf{p}_{n+3} =
-# \mathbf{p}_n\mathbf{R}$ for every $n$. Build it for $D = 16$. Done when, with `waves = sincos_1d(51, 16)`,
-# `assert torch.allclose(waves[:-3] @ R, waves[3:], atol=1e-5)` passes.
+# **2. A turn.** (15 minutes, hard.) For the 1-D waves there is a matrix $\mathbf{R}$ with $\mathbf{p}_{n+s} =
+# \mathbf{p}_n\mathbf{R}$ for every $n$. Write `turn(D, step)`, which builds it for $s$ = `step`. Then
+# `check(2, 2, turn)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1033,15 +1043,18 @@ for kind in (Careless, Careful):
 #
 # ```python
 # import torch
-# from vit.positions import sincos_1d
+# from vit.course import check
 #
-# D = 16
-# waves = sincos_1d(51, D)
-# angle = 3 * 10000.0 ** -(torch.arange(D // 2) / (D // 2))
-# c, s = angle.cos().diag(), angle.sin().diag()
-# R = torch.cat([torch.cat([c, -s], dim=1), torch.cat([s, c], dim=1)])  # sines first, then cosines
-# assert torch.allclose(waves[:-3] @ R, waves[3:], atol=1e-5)
-# assert torch.allclose(R @ R.T, torch.eye(D), atol=1e-6)  # a rotation: nothing is stretched
+#
+# def turn(D, step):
+#     angle = step * 10000.0 ** -(torch.arange(D // 2) / (D // 2))
+#     c, s = angle.cos().diag(), angle.sin().diag()
+#     return torch.cat([torch.cat([c, -s], dim=1), torch.cat([s, c], dim=1)])
+#
+#
+# R = turn(16, 3)
+# assert torch.allclose(R @ R.T, torch.eye(16), atol=1e-6)  # nothing is stretched
+# assert check(2, 2, turn)
 # ```
 #
 # This is what Vaswani et al. mean when they say that the encoding at a fixed offset is a linear function of the
@@ -1050,10 +1063,9 @@ for kind in (Careless, Careful):
 #
 # </details>
 #
-# **3. The paper's 2-D positions.** (10 minutes, medium.) Write the 2-D variant of appendix D.4 as a module
-# `Positions2d(gh, gw, dim)`: one learned matrix for rows, one for columns, each of width $D/2$, joined end to end. How
-# many parameters does it have for 14 × 14 and $D = 768$? Done when `assert module().shape == (196, 768)` passes, and
-# `assert torch.equal(module()[0, :384], module()[13, :384])` for the row that patches 0 and 13 share.
+# **3. The paper's 2-D positions.** (10 minutes, medium.) In appendix D.4 rows and columns have learned codes, each of
+# width $D/2$, which are joined end to end. Write `positions_2d(rows, columns)`, which makes positions `(gh·gw, D)` of
+# the two matrices. How many parameters are that for 14 × 14 and $D = 768$? Then `check(2, 3, positions_2d)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1066,36 +1078,28 @@ for kind in (Careless, Careful):
 #
 # ```python
 # import torch
-# from torch import nn
+# from vit.course import check
 #
 #
-# class Positions2d(nn.Module):
-#     def __init__(self, gh, gw, dim):
-#         super().__init__()
-#         self.rows = nn.Parameter(torch.randn(gh, dim // 2) * 0.02)
-#         self.columns = nn.Parameter(torch.randn(gw, dim // 2) * 0.02)
-#
-#     def forward(self):
-#         gh, gw = len(self.rows), len(self.columns)
-#         rows = self.rows.repeat_interleave(gw, dim=0)  # (gh·gw, dim/2)
-#         return torch.cat([rows, self.columns.repeat(gh, 1)], dim=1)  # (gh·gw, dim)
+# def positions_2d(rows, columns):
+#     gh, gw = len(rows), len(columns)
+#     return torch.cat([rows.repeat_interleave(gw, 0), columns.repeat(gh, 1)], dim=1)
 #
 #
-# module = Positions2d(14, 14, 768)
-# assert module().shape == (196, 768)
-# assert sum(p.numel() for p in module.parameters()) == 28 * 384  # 10,752 instead of 150,528
-# assert torch.equal(module()[0, :384], module()[13, :384])  # same row, same first half
-# assert torch.equal(module()[0, 384:], module()[182, 384:])  # same column, same second half
+# rows, columns = torch.randn(2, 14, 384)
+# positions = positions_2d(rows, columns)
+# assert positions.shape == (196, 768)
+# assert rows.numel() + columns.numel() == 28 * 384  # 10,752 instead of 150,528
+# assert check(2, 3, positions_2d)
 # ```
 #
 # A fourteenth of the parameters, and in Table 8 of the paper no better and hardly worse: 0.64001 against 0.64206.
 #
 # </details>
 #
-# **4. Read a tile.** (10 minutes, medium.) Write `kind(tile, row, column)` that says of a 14 × 14 tile of similarities
-# and the place of its query whether the positions were 1-D waves, 2-D waves or noise, from two of its cells. Done when
-# it names all three for `matrix[61].reshape(14, 14)` and again for patch 130, where `matrix` is the similarity of
-# `sincos_1d(196, 768)`, of `sincos_2d((14, 14), 768)`, and of `torch.randn(196, 768)`.
+# **4. Read a tile.** (10 minutes, medium.) Write `kind(tile, row, column)`, which says of a 14 × 14 tile of similarities
+# and the place of its query whether the positions were `"1-D"` waves, `"2-D"` waves or `"noise"`, from two of its cells.
+# Then `check(2, 4, kind)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1109,8 +1113,7 @@ for kind in (Careless, Careful):
 #
 # ```python
 # import torch
-# import torch.nn.functional as F
-# from vit.positions import sincos_1d, sincos_2d
+# from vit.course import check
 #
 #
 # def kind(tile, row, column):
@@ -1120,13 +1123,7 @@ for kind in (Careless, Careful):
 #     return "2-D" if torch.isclose(beside, below, rtol=1e-4) else "1-D"
 #
 #
-# torch.manual_seed(0)
-# kinds = {"1-D": sincos_1d(196, 768), "2-D": sincos_2d((14, 14), 768), "noise": torch.randn(196, 768)}
-# for name, positions in kinds.items():
-#     unit = F.normalize(positions, dim=1)
-#     for query in (61, 130):
-#         tile = (unit @ unit[query]).reshape(14, 14)
-#         assert kind(tile, *divmod(query, 14)) == name
+# assert check(2, 4, kind)
 # ```
 #
 # Of 2-D waves the patch beside and the patch below are equally alike, one step each. Of 1-D waves the patch below is
@@ -1135,9 +1132,8 @@ for kind in (Careless, Careful):
 # </details>
 #
 # **5. There and back.** (10 minutes, medium; [another size](#other-grid) has the tool.) Resize positions from 14 × 14
-# to 28 × 28 and back again. How much is lost for the 2-D waves, and how much for noise? Done when
-# `assert loss(sincos_2d((14, 14), 64)) < 0.1 < loss(torch.randn(196, 64))` passes, with `loss` the norm of the error
-# over that of the positions.
+# to 28 × 28 and back again. Write `loss(positions)` for `(196, D)`: the norm of the error over that of the positions. Is
+# it larger for 2-D waves or for noise? Then `check(2, 5, loss)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1150,6 +1146,7 @@ for kind in (Careless, Careful):
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.positions import interpolate_positions, sincos_2d
 #
 #
@@ -1162,6 +1159,7 @@ for kind in (Careless, Careful):
 #
 # torch.manual_seed(0)
 # assert loss(sincos_2d((14, 14), 64)) < 0.1 < loss(torch.randn(196, 64))
+# assert check(2, 5, loss)
 # ```
 #
 # Interpolation assumes that neighbours are alike. Positions that have learned the grid survive it; untrained ones do
@@ -1169,9 +1167,9 @@ for kind in (Careless, Careful):
 #
 # </details>
 #
-# **6. A base for images.** (15 minutes, hard.) Build 2-D waves with base 100 in place of 10000 for 14 × 14 and
-# $D = 768$. How does the smallest similarity change, and why? Done when `assert smallest(10000.0) > 0.6` and
-# `assert smallest(100.0) < 0.45` pass and you can say what share of the hands makes half a turn.
+# **6. A base for images.** (15 minutes, hard.) Write `smallest(base, dim, side)`: the smallest cosine similarity of two
+# rows of 2-D waves with this base in place of 10000, for side × side patches. How does base 100 change it, and what share
+# of the hands makes half a turn? Then `check(2, 6, smallest)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1185,25 +1183,27 @@ for kind in (Careless, Careful):
 # ```python
 # import torch
 # import torch.nn.functional as F
+# from vit.course import check
 #
 #
 # def waves(places, dim, base):
-#     angles = places.double()[:, None] * base ** -(torch.arange(dim // 2).double() / (dim // 2))
+#     hands = torch.arange(dim // 2).double() / (dim // 2)
+#     angles = places.double()[:, None] * base**-hands
 #     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 #
 #
-# def smallest(base, dim=768, side=14):
+# def smallest(base, dim, side):
 #     codes = waves(torch.arange(side), dim // 2, base)
-#     positions = torch.cat([codes.repeat_interleave(side, dim=0), codes.repeat(side, 1)], dim=1)
-#     unit = F.normalize(positions, dim=1)
+#     rows, columns = codes.repeat_interleave(side, dim=0), codes.repeat(side, 1)
+#     unit = F.normalize(torch.cat([rows, columns], dim=1), dim=1)
 #     return (unit @ unit.T).min().item()
 #
 #
-# assert smallest(10000.0) > 0.6
-# assert smallest(100.0) < 0.45
+# assert smallest(10000.0, 768, 14) > 0.6 and smallest(100.0, 768, 14) < 0.45
 # hands = torch.arange(192) / 192
-# for base, share in ((100.0, 0.32), (10000.0, 0.16)):  # the hands that make half a turn within 14 patches
+# for base, share in ((100.0, 0.32), (10000.0, 0.16)):  # half a turn within 14 patches
 #     assert abs((14 * base**-hands > torch.pi).float().mean() - share) < 0.01
+# assert check(2, 6, smallest)
 # ```
 #
 # With base 100 about a third of the hands make half a turn within 14 patches, with base 10000 about a sixth. So distant

@@ -1037,10 +1037,12 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. With a pencil.** (10 minutes, easy.) Keep the toy's tokens and our $\mathbf{U}_v$, let $\mathbf{U}_q$ and
-# $\mathbf{U}_k$ be the identity. What is the flat token's output, and whom does the horizontal edge take most from?
-# Done when your answers stand in `assert out[0].tolist() == [..., ...]` and `assert A[2].argmax() == ...`, with `A` the
-# weights and `out` the outputs, and both pass.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. With a pencil.** (15 minutes, easy.) Keep the toy's tokens and our $\mathbf{U}_v$, let $\mathbf{U}_q$ and
+# $\mathbf{U}_k$ be the identity. What is the flat token's output, and whom does the horizontal edge take most from? Then
+# write `attend(tokens, U_v)` for tokens of any width, and `check(3, 1, attend)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1053,21 +1055,26 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 #
 # ```python
 # import torch
+# from vit.course import check
+#
+#
+# def attend(tokens, U_v):
+#     scores = tokens @ tokens.T / tokens.shape[1] ** 0.5
+#     return scores.softmax(dim=-1) @ (tokens @ U_v)
+#
 #
 # tokens = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -2.0], [1.0, 1.0]])
 # U_v = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
-# A = (tokens @ tokens.T / 2**0.5).softmax(dim=-1)
-# out = A @ (tokens @ U_v)
-# assert out[0].tolist() == [0.5, 1.0]  # equal weights: the mean of the four values
-# assert A[2].argmax() == 2  # of itself: its own score is its squared length, 4
+# assert attend(tokens, U_v)[0].tolist() == [0.5, 1.0]  # the mean of the four values
+# assert (tokens @ tokens.T)[2].argmax() == 2  # itself: its squared length, 4
+# assert check(3, 1, attend)
 # ```
 #
 # </details>
 #
 # **2. Somebody else's order.** (15 minutes, medium.) In some code the rows of the fused matrix `(3D, D)` go by heads:
-# query, key and value of head 0, each $d$ rows, then head 1, and so on. Write `to_ours(weight, h)` that sorts them into
-# our order. Done when `assert torch.equal(to_ours(theirs, 3) @ z, torch.cat([q, k, v]))` passes for a random matrix of
-# whole numbers, one token `z` and its queries, keys and values.
+# query, key and value of head 0, each $d$ rows, then head 1, and so on. Write `to_ours(weight, h)`, which sorts them into
+# our order. Then `check(3, 2, to_ours)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1080,7 +1087,7 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
+# from vit.course import check
 #
 #
 # def to_ours(weight, h):
@@ -1088,20 +1095,14 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 #     return weight.reshape(h, 3, rows // (3 * h), D).transpose(0, 1).reshape(rows, D)
 #
 #
-# h, d, D = 3, 4, 12
-# matrices = torch.randint(-3, 4, (h, 3, d, D)).float()  # head, query or key or value
-# theirs = matrices.reshape(3 * D, D)
-# z = torch.randint(-3, 4, (D,)).float()
-# q, k, v = ((matrices[:, i] @ z).flatten() for i in range(3))  # heads side by side
-# assert torch.equal(to_ours(theirs, h) @ z, torch.cat([q, k, v]))
-# assert not torch.equal(theirs @ z, torch.cat([q, k, v]))
+# assert check(3, 2, to_ours)
 # ```
 #
 # </details>
 #
-# **3. One query.** (10 minutes, easy.) At the end of a ViT only the class token's output is read. Compute the attention
-# of token 0 alone, from `q, k, v = torch.randn(3, 2, 6, 197, 64)`. How does the cost of the attention matrix grow now?
-# Done when `assert_close(one[:, :, 0], full[:, :, 0], rtol=1e-4, atol=1e-5)` passes, with `full` the whole result.
+# **3. One query.** (10 minutes, easy.) After the last block only the class token's output is read. Write
+# `class_row(q, k, v)`, the attention of token 0 alone, `(B, h, 1, d)`, for `q, k, v` of any `(B, h, T, d)`. How does the
+# cost of the attention matrix grow now? Then `check(3, 3, class_row)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1113,24 +1114,24 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
-# import torch.nn.functional as F
-# from torch.testing import assert_close
+# from vit.course import check
 #
-# q, k, v = torch.randn(3, 2, 6, 197, 64)
-# full = F.scaled_dot_product_attention(q, k, v)
-# one = (q[:, :, :1] @ k.transpose(-2, -1) / 8).softmax(dim=-1) @ v
-# assert one.shape == (2, 6, 1, 64)
-# assert_close(one[:, :, 0], full[:, :, 0], rtol=1e-4, atol=1e-5)
+#
+# def class_row(q, k, v):
+#     scores = q[:, :, :1] @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+#     return scores.softmax(dim=-1) @ v
+#
+#
+# assert check(3, 3, class_row)
 # ```
 #
 # One row instead of all: the cost grows in proportion to the number of tokens.
 #
 # </details>
 #
-# **4. Temperature.** (15 minutes, medium.) Divide `scores = torch.randn(100, 197)` by a temperature $\tau$ before the
-# softmax. What happens for $\tau \to 0$ and $\tau \to \infty$? Done when `assert (entropies.diff(dim=0) > 0).all()`
-# passes, with the entropies $-\sum p \log p$ of the rows, a line for each of five growing temperatures.
+# **4. Temperature.** (15 minutes, medium.) Divide scores by a temperature $\tau$ before the softmax. What happens for
+# $\tau \to 0$ and $\tau \to \infty$? Write `entropies(scores, taus)`: the entropy $-\sum p \log p$ of each row, a line
+# for each temperature. Then `check(3, 4, entropies)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1143,26 +1144,29 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 #
 # ```python
 # import math
+#
 # import torch
+# from vit.course import check
+#
+#
+# def entropies(scores, taus):
+#     rows = [(scores / tau).softmax(dim=-1) for tau in taus]
+#     return torch.stack([torch.special.entr(p).sum(dim=-1) for p in rows])
+#
 #
 # torch.manual_seed(0)
-# scores = torch.randn(100, 197)
-# taus = [0.01, 0.1, 1.0, 10.0, 1000.0]
-# rows = [(scores / tau).softmax(dim=-1) for tau in taus]
-# entropies = torch.stack([torch.special.entr(p).sum(dim=-1) for p in rows])  # (5, 100)
-# assert (entropies.diff(dim=0) > 0).all()  # grows with the temperature, in every row
-# assert rows[0].amax(-1).mean() > 0.9  # cold: nearly a choice of the largest
-# assert torch.allclose(rows[-1], torch.full((100, 197), 1 / 197), atol=1e-4)  # hot: the mean
-# assert abs(entropies[-1].mean().item() - math.log(197)) < 1e-4
+# found = entropies(torch.randn(100, 197), [0.01, 0.1, 1.0, 10.0, 1000.0])
+# assert (found.diff(dim=0) > 0).all()  # grows with the temperature, in every row
+# assert abs(found[-1].mean().item() - math.log(197)) < 1e-4  # hot: the mean
+# assert check(3, 4, entropies)
 # ```
 #
 # Dividing by $\sqrt d$ is a temperature, too.
 #
 # </details>
 #
-# **5. The useless bias.** (15 minutes, hard.) Show that the bias of the keys changes nothing in the output of
-# `vit.attention.Attention(12, 3)`, and explain it. Done when `assert_close(attention(z), before, rtol=1e-4, atol=1e-5)`
-# passes after `10 * torch.randn(12)` was added to the key bias, and fails after the same for the queries.
+# **5. The useless bias.** (15 minutes, hard.) A third of the bias in `vit.attention.Attention` changes nothing in the
+# output. Which, and why? Write `strip(bias)`, a copy of `qkv.bias` with zeros in its place. Then `check(3, 5, strip)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1177,16 +1181,22 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # import torch
 # from torch.testing import assert_close
 # from vit.attention import Attention
+# from vit.course import check
+#
+#
+# def strip(bias):
+#     keep = torch.tensor([1.0, 0, 1]).repeat_interleave(len(bias) // 3)
+#     return bias * keep
+#
 #
 # torch.manual_seed(0)
-# attention = Attention(12, 3)
-# z = torch.randn(2, 5, 12)
+# attention, z = Attention(12, 3), torch.randn(2, 5, 12)
 # with torch.no_grad():
+#     attention.qkv.bias.normal_()
 #     before = attention(z)
-#     attention.qkv.bias[12:24] += 10 * torch.randn(12)  # the keys
+#     attention.qkv.bias.copy_(strip(attention.qkv.bias))
 #     assert_close(attention(z), before, rtol=1e-4, atol=1e-5)
-#     attention.qkv.bias[:12] += 10 * torch.randn(12)  # the queries
-#     assert not torch.allclose(attention(z), before, atol=1e-3)
+# assert check(3, 5, strip)
 # ```
 #
 # A key bias $b$ adds $q_i \cdot b$ to every score of row $i$, the same number for all keys, and the softmax ignores
@@ -1195,9 +1205,9 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 #
 # </details>
 #
-# **6. Cross-attention.** (10 minutes, medium.) Queries may come from another sequence than keys and values. Let
-# `askers = torch.randn(2, 3, 12)` ask `asked = torch.randn(2, 7, 12)` by `nn.MultiheadAttention` with three heads. Done
-# when `assert out.shape == (...)` and `assert weights.shape == (...)` pass with the numbers you predicted.
+# **6. Cross-attention.** (10 minutes, medium.) Queries may come from another sequence than keys and values. `M` tokens
+# ask `N` others, by `h` heads. Write `cross_shapes(B, M, N, D, h)`: the shapes of the output and of all heads' weights.
+# Then `check(3, 6, cross_shapes)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1211,15 +1221,19 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # ```python
 # import torch
 # from torch import nn
-# from torch.testing import assert_close
+# from vit.course import check
+#
+#
+# def cross_shapes(B, M, N, D, h):
+#     return (B, M, D), (B, h, M, N)
+#
 #
 # mha = nn.MultiheadAttention(12, 3, batch_first=True)
 # askers, asked = torch.randn(2, 3, 12), torch.randn(2, 7, 12)
 # with torch.no_grad():
 #     out, weights = mha(askers, asked, asked, average_attn_weights=False)
-# assert out.shape == (2, 3, 12)  # one output for each asker
-# assert weights.shape == (2, 3, 3, 7)  # batch, heads, askers, asked
-# assert_close(weights.sum(dim=-1), torch.ones(2, 3, 3))
+# assert (out.shape, weights.shape) == cross_shapes(2, 3, 7, 12, 3)
+# assert check(3, 6, cross_shapes)
 # ```
 #
 # A softmax along the wrong axis would have the same shapes here, too. The row sums tell: seven columns that each sum to 1

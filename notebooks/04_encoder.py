@@ -1081,9 +1081,11 @@ for block in model.blocks:
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. With a pencil.** (5 minutes, easy.) What does a layer norm with $\varepsilon = 0$, scale 1 and shift 0 make of the
-# token $[1, 3, 5, 3]$? Done when `assert_close(nn.LayerNorm(4, eps=0)(torch.tensor([1.0, 3, 5, 3])),
-# torch.tensor([...]))` passes with your numbers.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. With a pencil.** (10 minutes, easy.) What does a layer norm with $\varepsilon = 0$, scale 1 and shift 0 make of the
+# token $[1, 3, 5, 3]$? Then write `norm(x)` for tokens `(T, D)`, without PyTorch's, and `check(4, 1, norm)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1096,18 +1098,24 @@ for block in model.blocks:
 #
 # ```python
 # import torch
-# from torch import nn
 # from torch.testing import assert_close
+# from vit.course import check
 #
-# out = nn.LayerNorm(4, eps=0)(torch.tensor([1.0, 3, 5, 3]))
-# assert_close(out.detach(), torch.tensor([-(2**0.5), 0, 2**0.5, 0]))  # deviations ±2 over √2
+#
+# def norm(x):
+#     centred = x - x.mean(dim=-1, keepdim=True)
+#     return centred / centred.square().mean(dim=-1, keepdim=True).sqrt()
+#
+#
+# found = norm(torch.tensor([[1.0, 3, 5, 3]]))
+# assert_close(found, torch.tensor([[-(2**0.5), 0, 2**0.5, 0]]))  # deviations ±2 over √2
+# assert check(4, 1, norm)
 # ```
 #
 # </details>
 #
-# **2. Equations 2 and 3.** (10 minutes, medium.) From memory, write `mine(block, x)` with the four parts `norm1`, `attn`,
-# `norm2` and `mlp` of a `vit.encoder.Block`, and then `post(block, x)`. Done when `assert_close(mine(block, x), block(x))`
-# passes, and when the tokens of `post(block, x)` have mean 0 and those of `mine(block, x)` have not.
+# **2. Equations 2 and 3.** (10 minutes, medium.) From memory, write `orders(block, x)` with the four parts `norm1`, `attn`,
+# `norm2` and `mlp` of a `vit.encoder.Block`. It returns a pair: pre-norm, and post-norm. Then `check(4, 2, orders)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1119,12 +1127,10 @@ for block in model.blocks:
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
-# from torch.testing import assert_close
-# from vit.encoder import Block
+# from vit.course import check
 #
 #
-# def mine(block, x):
+# def pre(block, x):
 #     x = x + block.attn(block.norm1(x))
 #     return x + block.mlp(block.norm2(x))
 #
@@ -1134,19 +1140,19 @@ for block in model.blocks:
 #     return block.norm2(x + block.mlp(x))
 #
 #
-# torch.manual_seed(0)
-# block, x = Block(dim=64, num_heads=4, mlp_dim=256).eval(), torch.randn(2, 10, 64)
-# with torch.no_grad():
-#     assert_close(mine(block, x), block(x))
-#     assert post(block, x).mean(dim=-1).abs().max() < 1e-5
-#     assert mine(block, x).mean(dim=-1).abs().max() > 1e-2
+# def orders(block, x):
+#     return pre(block, x), post(block, x)
+#
+#
+# assert check(4, 2, orders)
 # ```
 #
 # </details>
 #
-# **3. A norm forgets size.** (15 minutes, medium.) Prove that $\mathrm{LN}(c\,\mathbf{x}) = \mathrm{LN}(\mathbf{x})$ for $c > 0$ when
-# $\varepsilon = 0$. What follows for a pre-norm block whose input is multiplied by 10? Done when `assert_close(block.attn(block.norm1(10 * x)), block.attn(block.norm1(x)), rtol=0, atol=1e-5)`
-# passes for one of `vit`'s blocks in 64-bit floats, and you can say by how much relative to the stream the block writes.
+# **3. A norm forgets size.** (15 minutes, medium.) Prove that $\mathrm{LN}(c\,\mathbf{x}) = \mathrm{LN}(\mathbf{x})$ for
+# $c > 0$ when $\varepsilon = 0$. How much does the attention of a pre-norm block write when its input is multiplied by $c$?
+# Write `relative_write(block, x, c)`: the norm of what it writes over that of its input, `c * x`. Then
+# `check(4, 3, relative_write)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1164,26 +1170,25 @@ for block in model.blocks:
 #
 # ```python
 # import torch
-# from torch.testing import assert_close
+# from vit.course import check
 # from vit.encoder import Block
 #
+#
+# def relative_write(block, x, c):
+#     return (block.attn(block.norm1(c * x)).norm() / (c * x).norm()).item()
+#
+#
 # torch.manual_seed(0)
-# block = Block(dim=64, num_heads=4, mlp_dim=256).double()
-# x = torch.randn(2, 10, 64, dtype=torch.float64)
-# with torch.no_grad():
-#     assert_close(block.norm1(10 * x), block.norm1(x), rtol=0, atol=1e-5)
-#     write_1, write_10 = block.attn(block.norm1(x)), block.attn(block.norm1(10 * x))
-#     assert_close(write_1, write_10, rtol=0, atol=1e-5)
-#     relative_1 = (block(x) - x).norm() / x.norm()
-#     relative_10 = (block(10 * x) - 10 * x).norm() / (10 * x).norm()
-# assert 5 < relative_1 / relative_10 < 20
+# block, x = Block(dim=64, num_heads=4, mlp_dim=256), torch.randn(2, 10, 64)
+# assert 9.9 < relative_write(block, x, 1) / relative_write(block, x, 10) < 10.1
+# assert check(4, 3, relative_write)
 # ```
 #
 # </details>
 #
-# **4. RMSNorm.** (15 minutes, medium.) Many newer Transformers leave out the mean: $\mathrm{RMSNorm}(\mathbf{x})_j = \gamma_j x_j /
-# \sqrt{\tfrac1D \sum_i x_i^2 + \varepsilon}$. Done when `assert_close(rms_norm(x, weight), theirs(x))` passes, with `theirs` of
-# `nn.RMSNorm`, and you have found the tokens for which it equals a layer norm.
+# **4. RMSNorm.** (15 minutes, medium.) Many newer Transformers leave out the mean: $\mathrm{RMSNorm}(\mathbf{x})_j =
+# \gamma_j x_j / \sqrt{\tfrac1D \sum_i x_i^2 + \varepsilon}$. Write `rms_norm(x, weight, eps)`. For which tokens does it
+# equal a layer norm? Then `check(4, 4, rms_norm)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1198,31 +1203,26 @@ for block in model.blocks:
 # import torch
 # from torch import nn
 # from torch.testing import assert_close
+# from vit.course import check
 #
 #
-# def rms_norm(x, weight, eps=1e-6):
+# def rms_norm(x, weight, eps):
 #     return x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * weight
 #
 #
 # torch.manual_seed(0)
-# x, weight = torch.randn(2, 5, 8) + 1.0, torch.rand(8)
-# theirs = nn.RMSNorm(8, eps=1e-6)
-# with torch.no_grad():
-#     theirs.weight.copy_(weight)
-# assert_close(rms_norm(x, weight), theirs(x).detach())
-# layer = nn.LayerNorm(8, eps=1e-6, bias=False)
-# with torch.no_grad():
-#     layer.weight.copy_(weight)
+# x, layer = torch.randn(2, 5, 8) + 1.0, nn.LayerNorm(8, eps=1e-6)
 # centred = x - x.mean(dim=-1, keepdim=True)
-# assert_close(rms_norm(centred, weight), layer(centred).detach())  # mean zero: the same
-# assert (rms_norm(x, weight) - layer(x)).abs().max() > 0.1  # otherwise not
+# assert_close(rms_norm(centred, layer.weight, 1e-6), layer(centred))  # mean zero
+# assert (rms_norm(x, layer.weight, 1e-6) - layer(x)).abs().max() > 0.1  # otherwise not
+# assert check(4, 4, rms_norm)
 # ```
 #
 # </details>
 #
-# **5. LayerScale.** (15 minutes, medium.) Touvron et al. (2021, CaiT) multiply each branch by a learned vector, one number per feature,
-# that starts near zero. Build such a block from `vit`'s, with $10^{-4}$ as the start. How many parameters
-# does it add? Done when `assert (block(x) - x).abs().max() < 1e-3` passes for the new block and fails for the plain one.
+# **5. LayerScale.** (15 minutes, medium.) Touvron et al. (2021, CaiT) multiply each branch by a learned vector, one
+# number per feature, that starts near zero. Write `layer_scale(block, x, scale1, scale2)` with the parts of `vit`'s block.
+# How many parameters does it add? Then `check(4, 5, layer_scale)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1235,36 +1235,30 @@ for block in model.blocks:
 #
 # ```python
 # import torch
-# from torch import nn
+# from vit.course import check
 # from vit.encoder import Block
 #
 #
-# class LayerScaleBlock(Block):
-#     def __init__(self, dim, num_heads, mlp_dim, start=1e-4):
-#         super().__init__(dim, num_heads, mlp_dim)
-#         self.scale1 = nn.Parameter(torch.full((dim,), start))
-#         self.scale2 = nn.Parameter(torch.full((dim,), start))
-#
-#     def forward(self, x):
-#         x = x + self.drop_path(self.scale1 * self.attn(self.norm1(x)))
-#         return x + self.drop_path(self.scale2 * self.mlp(self.norm2(x)))
+# def layer_scale(block, x, scale1, scale2):
+#     x = x + scale1 * block.attn(block.norm1(x))
+#     return x + scale2 * block.mlp(block.norm2(x))
 #
 #
 # torch.manual_seed(0)
-# block, plain = LayerScaleBlock(64, 4, 256), Block(64, 4, 256)
-# x = torch.randn(2, 10, 64)
-# assert (block(x) - x).abs().max() < 1e-3  # almost the identity, so even a deep stack passes its input on
-# assert (plain(x) - x).abs().max() > 1e-1
-# count = lambda m: sum(p.numel() for p in m.parameters())
-# assert count(block) - count(plain) == 2 * 64
+# block, x = Block(64, 4, 256), torch.randn(2, 10, 64)
+# start = torch.full((64,), 1e-4)  # two of them: 2D parameters more
+# assert (layer_scale(block, x, start, start) - x).abs().max() < 1e-3  # the identity, almost
+# assert (block(x) - x).abs().max() > 1e-1
+# assert check(4, 5, layer_scale)
 # ```
 #
 # </details>
 #
-# **6. Side by side.** (20 minutes, hard.) Some large models run attention and MLP in parallel on the same normalised token: $\mathbf{z} +
-# \mathrm{MSA}(\mathrm{LN}(\mathbf{z})) + \mathrm{MLP}(\mathrm{LN}(\mathbf{z}))$ (for vision, ViT-22B, Dehghani et
-# al., 2023). How far is that from the block in sequence? Multiply both branches by $s$. Done when, with `gap(s)` the norm
-# of the difference, `assert 95 < gap(0.1) / gap(0.01) < 105` passes, and you can say why the ratio is near 100.
+# **6. Side by side.** (20 minutes, hard.) Some large models run attention and MLP in parallel on the same normalised
+# token: $\mathbf{z} + \mathrm{MSA}(\mathrm{LN}(\mathbf{z})) + \mathrm{MLP}(\mathrm{LN}(\mathbf{z}))$ (for vision,
+# ViT-22B, Dehghani et al., 2023). How far is that from the block in sequence? Multiply both branches by $s$. Write
+# `gap(block, z, s)`, the norm of the difference. Why is `gap(block, z, 0.1) / gap(block, z, 0.01)` near 100? Then
+# `check(4, 6, gap)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1281,23 +1275,21 @@ for block in model.blocks:
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.encoder import Block
 #
+#
+# def gap(block, z, s):
+#     a = s * block.attn(block.norm1(z))
+#     in_sequence = z + a + s * block.mlp(block.norm1(z + a))
+#     in_parallel = z + a + s * block.mlp(block.norm1(z))
+#     return (in_sequence - in_parallel).norm().item()
+#
+#
 # torch.manual_seed(0)
-# block = Block(64, 4, 256).double()
-# z = torch.randn(2, 10, 64, dtype=torch.float64)
-#
-#
-# def gap(s):
-#     with torch.no_grad():
-#         a = s * block.attn(block.norm1(z))
-#         in_sequence = z + a + s * block.mlp(block.norm1(z + a))
-#         in_parallel = z + a + s * block.mlp(block.norm1(z))
-#     return (in_sequence - in_parallel).norm()
-#
-#
-# assert 70 < gap(1.0) / gap(0.1) < 140
-# assert 95 < gap(0.1) / gap(0.01) < 105
+# block, z = Block(64, 4, 256).double(), torch.randn(2, 10, 64, dtype=torch.float64)
+# assert 95 < gap(block, z, 0.1) / gap(block, z, 0.01) < 105
+# assert check(4, 6, gap)
 # ```
 #
 # </details>

@@ -1278,16 +1278,12 @@ assert not torch.allclose(first, last, atol=1e-3)
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. From memory** (30 minutes, medium). Close this page and write the class: patches, class token, positions, blocks,
-# norm, head. Name the parts as here. Build it for images of 32 pixels, patches of 4, $D = 128$, six blocks, four heads,
-# an MLP of 256 and ten classes, and call it `yours`. You are done when this passes:
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
 #
-# ```python
-# theirs = create_model("vit_nano_4").eval()
-# yours.load_state_dict(theirs.state_dict())
-# images = torch.rand(2, 3, 32, 32)
-# assert torch.allclose(yours(images), theirs(images), atol=1e-5)
-# ```
+# **1. From memory.** (30 minutes, medium.) Close this page and write the class `Yours`: patches, class token, positions,
+# blocks, norm, head. Name the parts as here. Without arguments it is for images of 32 pixels, patches of 4, $D = 128$, six
+# blocks, four heads, an MLP of 256 and ten classes. Then `check(5, 1, Yours)`, which loads our weights into it.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1297,15 +1293,45 @@ assert not torch.allclose(first, last, atol=1e-3)
 # $\varepsilon$.
 #
 # </details>
-#
-# **2. A third number** (20 minutes, easy, on paper). Give the toy a third component that is always zero, so $D = 3$.
-# What are the scores now, with and without the horizontal edge? You are done when, with `toy` and its copy `flat` of
-# the lesson and your `scores`, this holds:
+# <details>
+# <summary>Solution</summary>
 #
 # ```python
-# assert scores(toy)[0] > scores(toy)[1] > 0  # no tie any more
-# assert abs(scores(flat)[1]) < 1e-4  # the missing edge is noticed
+# import torch
+# from torch import nn
+# from vit.course import check
+# from vit.encoder import Block
+#
+#
+# class Yours(nn.Module):
+#     def __init__(self, P=4, D=128):
+#         super().__init__()
+#         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, D, P, stride=P)})
+#         self.cls_token = nn.Parameter(torch.zeros(1, 1, D))
+#         self.pos_embed = nn.Parameter(torch.zeros(1, (32 // P) ** 2 + 1, D))
+#         self.blocks = nn.ModuleList(Block(D, 4, 256) for _ in range(6))
+#         self.norm = nn.LayerNorm(D, eps=1e-6)
+#         self.head = nn.Linear(D, 10)
+#
+#     def forward(self, images):
+#         x = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)
+#         cls = self.cls_token.expand(len(x), -1, -1)
+#         x = torch.cat([cls, x], dim=1) + self.pos_embed
+#         for block in self.blocks:
+#             x = block(x)
+#         return self.head(self.norm(x)[:, 0])
+#
+#
+# assert check(5, 1, Yours)
 # ```
+#
+# `Block` is the package's; yours is `MyBlock` of [the class](#class), or your own.
+#
+# </details>
+#
+# **2. A third number.** (20 minutes, easy, first on paper.) Give the toy a third component that is always zero, so
+# $D = 3$. What are the scores now, with and without the horizontal edge? Write `scores(image)`, the pair of them for an
+# image `(4, 4)`. Then `check(5, 2, scores)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1320,6 +1346,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # ```python
 # import torch
 # import torch.nn.functional as F
+# from vit.course import check
 # from vit.patches import patchify
 #
 # E = torch.tensor([[-0.5, -0.5, 0], [0.5, -0.5, 0], [-0.5, 0.5, 0], [0.5, 0.5, 0]])
@@ -1328,32 +1355,26 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # def scores(image):
 #     z = torch.cat([torch.zeros(1, 3), patchify(image[None, None], 2)[0] @ E])  # (5, 3)
-#     cls = norm(z).mean(0)  # a zero query takes a fifth of each token
-#     y = norm(cls)
+#     y = norm(norm(z).mean(0))  # a zero query takes a fifth of each token
 #     return y[0], -y[1]
 #
 #
 # toy = torch.tensor([[1.0, 1, 0, 2], [1, 1, 0, 2], [2, 2, 0, 1], [0, 0, 1, 2]])
 # flat = toy.clone()
 # flat[2:, :2] = 1
-# vertical, horizontal = scores(toy)
-# assert torch.isclose(vertical, torch.tensor(2**0.5), atol=1e-4)
-# assert torch.isclose(horizontal, torch.tensor(0.5**0.5), atol=1e-4)
-# expected = torch.tensor([1.5**0.5, 0.0])
-# assert torch.allclose(torch.stack(scores(flat)), expected, atol=1e-4)  # it is noticed
+# for image, expected in ((toy, [2**0.5, 0.5**0.5]), (flat, [1.5**0.5, 0.0])):
+#     found = torch.stack(scores(image))
+#     assert torch.allclose(found, torch.tensor(expected), atol=1e-4)  # it is noticed
+# assert check(5, 2, scores)
 # ```
 #
 # The tie is gone, too, because the corner $(1, 1)$ now counts: it is brighter to the right and darker above.
 #
 # </details>
 #
-# **3. One million** (20 minutes, easy). Design two ViTs for 32 × 32 images and ten classes, `deep` and `wide`, each
-# with 900,000 to a million parameters. Where do you spend them? Count on paper first. You are done when this holds:
-#
-# ```python
-# sizes = [sum(p.numel() for p in model.parameters()) for model in (deep, wide)]
-# assert all(900_000 < size < 1_000_000 for size in sizes)
-# ```
+# **3. One million.** (20 minutes, easy.) Design two ViTs for 32 × 32 images and ten classes, `deep` and `wide`, each
+# with 900,000 to a million parameters, by `get_config("vit_nano_4", embed_dim=…, depth=…)`. Where do you spend them?
+# Count on paper first. Then `check(5, 3, (deep, wide))`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1365,14 +1386,15 @@ assert not torch.allclose(first, last, atol=1e-3)
 # <summary>Solution</summary>
 #
 # ```python
-# from vit import count_macs, create_model
+# from vit import count_macs, get_config
+# from vit.course import check
 #
-# deep = create_model("vit_nano_4", embed_dim=96, depth=12, num_heads=3)
-# wide = create_model("vit_nano_4", embed_dim=192, depth=3, num_heads=3)
-# sizes = [sum(p.numel() for p in model.parameters()) for model in (deep, wide)]
-# costs = [sum(count_macs(model.config).values()) for model in (deep, wide)]
-# assert all(900_000 < size < 1_000_000 for size in sizes)
+# deep = get_config("vit_nano_4", embed_dim=96, depth=12, num_heads=3)
+# wide = get_config("vit_nano_4", embed_dim=192, depth=3, num_heads=3)
+# designs = deep, wide
+# costs = [sum(count_macs(config).values()) for config in designs]
 # assert abs(costs[0] / costs[1] - 1) < 0.25  # nearly the same arithmetic
+# assert check(5, 3, designs)
 # ```
 #
 # Both are within the budget, one twelve blocks deep and one three. Counting cannot say which is better. The paper's
@@ -1383,14 +1405,10 @@ assert not torch.allclose(first, last, atol=1e-3)
 # %% [markdown] tags=["deeper"]
 # ### Three more exercises
 #
-# **4. Mean, then norm** (30 minutes, medium). Our model with `global_pool="avg"` normalises every patch and then
-# averages, as the paper's code does. timm averages first and normalises the result. Do the two differ? Make a subclass
-# `MeanThenNorm` of ours that agrees with timm's. (There is a field for it. Do it without.) You are done when, with
-# timm's weights in it, this holds:
-#
-# ```python
-# assert torch.allclose(same(images), theirs(images), atol=1e-5)
-# ```
+# **4. Mean, then norm.** (20 minutes, medium.) Our model with `global_pool="avg"` normalises every patch and then
+# averages, as the paper's code does. timm averages first and normalises the result. Do the two differ? Write timm's
+# order, `mean_then_norm(model, images)`, with the parts of such a model without a class token. Then
+# `check(5, 4, mean_then_norm)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1402,34 +1420,23 @@ assert not torch.allclose(first, last, atol=1e-3)
 # <summary>Solution</summary>
 #
 # ```python
-# import timm
 # import torch
-# from vit import ViTConfig, VisionTransformer
+# from vit import create_model
+# from vit.course import check
 #
 #
-# class MeanThenNorm(VisionTransformer):
-#     def forward_features(self, images):
-#         x = self.embed(images)
-#         for block in self.blocks:
-#             x = block(x)
-#         return x
-#
-#     def forward_head(self, x, pre_logits=False):
-#         x = self.norm(x.mean(dim=1))
-#         return x if pre_logits else self.head(x)
+# def mean_then_norm(model, images):
+#     x = model.embed(images)
+#     for block in model.blocks:
+#         x = block(x)
+#     return model.head(model.norm(x.mean(dim=1)))
 #
 #
 # torch.manual_seed(0)
-# sizes = dict(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_classes=10)
-# theirs = timm.models.VisionTransformer(class_token=False, global_pool="avg", **sizes).eval()
-# state = {key.replace("fc_norm", "norm"): value for key, value in theirs.state_dict().items()}
+# model = create_model("vit_nano_4", class_token=False, global_pool="avg").eval()
 # images = torch.rand(2, 3, 32, 32)
-# config = ViTConfig(class_token=False, global_pool="avg", **sizes)
-# same, other = MeanThenNorm(config).eval(), VisionTransformer(config).eval()
-# same.load_state_dict(state)
-# other.load_state_dict(state)
-# assert torch.allclose(same(images), theirs(images), atol=1e-5)
-# assert not torch.allclose(other(images), theirs(images), atol=1e-3)
+# assert not torch.allclose(mean_then_norm(model, images), model(images), atol=1e-3)
+# assert check(5, 4, mean_then_norm)
 # ```
 #
 # They differ, and but for a name the state dict fits both. If you load a mean-pooled checkpoint, ask which of the two
@@ -1437,14 +1444,9 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # </details>
 #
-# **5. Registers** (30 minutes, medium). Darcet et al. (2024) add a few extra learned tokens that stand for no patch and
-# are thrown away at the end. Add four to our class by a subclass, without the field `reg_tokens`, which does it. You
-# are done when this holds:
-#
-# ```python
-# assert model(images).shape == (2, 10)
-# assert model.attention_maps(images)[0].shape == (2, 4, 69, 69)
-# ```
+# **5. Registers.** (20 minutes, medium.) Darcet et al. (2024) add a few extra learned tokens that stand for no patch and
+# are thrown away at the end. Write `with_registers(model, images, registers)`: the logits when registers `(1, R, D)`
+# follow the other tokens, after the positions and through all blocks. Then `check(5, 5, with_registers)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1457,39 +1459,27 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # ```python
 # import torch
-# from torch import nn
-# from vit import VisionTransformer, get_config
+# from vit.course import check
 #
 #
-# class WithRegisters(VisionTransformer):
-#     def __init__(self, config, count=4):
-#         super().__init__(config)
-#         self.registers = nn.Parameter(0.02 * torch.randn(1, count, config.embed_dim))
-#
-#     def embed(self, images):
-#         x = super().embed(images)
-#         return torch.cat([x, self.registers.expand(len(x), -1, -1)], dim=1)
+# def with_registers(model, images, registers):
+#     x = model.embed(images)
+#     x = torch.cat([x, registers.expand(len(x), -1, -1)], dim=1)
+#     for block in model.blocks:
+#         x = block(x)
+#     return model.forward_head(model.norm(x))
 #
 #
-# torch.manual_seed(0)
-# model = WithRegisters(get_config("vit_nano_4")).eval()
-# images = torch.rand(2, 3, 32, 32)
-# assert model(images).shape == (2, 10)
-# assert model.attention_maps(images)[0].shape == (2, 4, 69, 69)  # 64 patches, CLS, 4 registers
-# before = model(images)
-# nn.init.normal_(model.registers)
-# assert not torch.allclose(model(images), before)  # the others do look at them
+# assert check(5, 5, with_registers)
 # ```
+#
+# The others do look at them. In `vit` the field is `reg_tokens`, and they stand behind the class token.
 #
 # </details>
 #
-# **6. What training remembers** (45 minutes, hard). For the backward pass PyTorch keeps tensors of the forward pass.
-# How many bytes per image, compared with the bytes of the parameters? You are done when, for `vit_nano_4` and numbers
-# that you counted, this holds:
-#
-# ```python
-# assert per_image > parameters / 2
-# ```
+# **6. What training remembers.** (45 minutes, hard.) For the backward pass PyTorch keeps tensors of the forward pass.
+# Write `saved_bytes(model, images)`: how many bytes, without the parameters? Then `check(5, 6, saved_bytes)`, and compare
+# the bytes per image with those of the parameters.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1504,13 +1494,11 @@ assert not torch.allclose(first, last, atol=1e-3)
 # ```python
 # import torch
 # from vit import create_model
-#
-# torch.manual_seed(0)
-# model = create_model("vit_nano_4")
-# own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+# from vit.course import check
 #
 #
-# def saved_bytes(B):
+# def saved_bytes(model, images):
+#     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 #     seen = {}
 #
 #     def pack(tensor):
@@ -1519,16 +1507,16 @@ assert not torch.allclose(first, last, atol=1e-3)
 #             seen[storage.data_ptr()] = storage.nbytes()
 #         return tensor
 #
-#     images = torch.rand(B, 3, 32, 32)
 #     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
 #         logits = model(images)  # keep the result: it keeps the graph alive
 #     return sum(seen.values())
 #
 #
-# per_image = (saved_bytes(16) - saved_bytes(8)) / 8
+# model = create_model("vit_nano_4")
+# per_image = saved_bytes(model, torch.rand(4, 3, 32, 32)) / 4
 # parameters = sum(p.nbytes for p in model.parameters())
-# print(f"{per_image / 1e6:.1f} MB per image, {parameters / 1e6:.1f} MB of parameters")
 # assert per_image > parameters / 2  # a few images outweigh the whole model
+# assert check(5, 6, saved_bytes)
 # ```
 #
 # That is why the batch, and not the model, fills the memory in training.

@@ -1256,44 +1256,50 @@ assert batch_means.mean() < correct.mean() - 0.4
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Find it with one batch** (10 minutes, easy). This program raises no error. Run it, find the mistake and mend it.
-# You are done when the last line passes.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. Find it with one batch.** (10 minutes, easy.) This function raises no error, and the loss does not fall. Find the
+# mistake and mend it. Then `check(6, 1, fit)`.
 #
 # ```python
-# import torch
-# import torch.nn.functional as F
-# from vit import create_model
-#
-# torch.manual_seed(0)
-# x, y = torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
-# optimizer = torch.optim.AdamW(create_model("vit_nano_4", depth=2).parameters(), lr=1e-3)
-# model = create_model("vit_nano_4", depth=2)
-# for _ in range(40):
-#     loss = F.cross_entropy(model(x), y)
-#     optimizer.zero_grad()
-#     loss.backward()
-#     optimizer.step()
-# assert loss < 0.2
+# def fit(model, x, y, steps):
+#     fresh = copy.deepcopy(model)
+#     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+#     for _ in range(steps):
+#         loss = F.cross_entropy(fresh(x), y)
+#         optimizer.zero_grad()
+#         loss.backward()
+#         optimizer.step()
+#     return loss.item()
 # ```
 #
+# <details>
+# <summary>Hint</summary>
+#
+# Whose parameters does the optimiser have?
+#
+# </details>
 # <details>
 # <summary>Solution</summary>
 #
 # ```python
 # import torch
 # import torch.nn.functional as F
-# from vit import create_model
+# from vit.course import check
 #
-# torch.manual_seed(0)
-# x, y = torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
-# model = create_model("vit_nano_4", depth=2)
-# optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)  # of this model, not of another one
-# for _ in range(40):
-#     loss = F.cross_entropy(model(x), y)
-#     optimizer.zero_grad()
-#     loss.backward()
-#     optimizer.step()
-# assert loss < 0.2
+#
+# def fit(model, x, y, steps):
+#     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+#     for _ in range(steps):
+#         loss = F.cross_entropy(model(x), y)  # of the model whose parameters it has
+#         optimizer.zero_grad()
+#         loss.backward()
+#         optimizer.step()
+#     return loss.item()
+#
+#
+# assert check(6, 1, fit)
 # ```
 #
 # The optimiser had the parameters of a model that nobody trains. It does the same when it is made before the model is
@@ -1301,19 +1307,8 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **2. AdamW from memory** (20 minutes, medium). Close this page and write `adamw(p, g, m, v, t, lr, decay)`, which
-# changes `p`, `m` and `v` in place. You are done when this passes:
-#
-# ```python
-# p = torch.nn.Parameter(torch.randn(5))
-# mine, m, v = p.detach().clone(), torch.zeros(5), torch.zeros(5)
-# optimizer = torch.optim.AdamW([p], lr=0.1, betas=(0.9, 0.99), weight_decay=0.05)
-# for t in (1, 2, 3):
-#     p.grad = torch.randn(5)
-#     adamw(mine, p.grad, m, v, t, 0.1, 0.05)
-#     optimizer.step()
-# torch.testing.assert_close(mine, p.detach())
-# ```
+# **2. AdamW from memory.** (20 minutes, medium.) Close this page and write `adamw(p, g, m, v, t, lr, decay)`, which
+# changes `p`, `m` and `v` in place, with betas 0.9 and 0.99 and ε = 1e-8. Then `check(6, 2, adamw)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1321,15 +1316,28 @@ assert batch_means.mean() < correct.mean() - 0.4
 # Decay first, then the two averages, then their hats, then the step. If only later steps differ, look at the hats.
 #
 # </details>
-#
-# **3. Kill a run** (10 minutes, easy). In a terminal start `vit train --out runs/killed`, and press Ctrl-C after an
-# epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. You are done when, at the
-# end, this passes (try it before you resume, too):
+# <details>
+# <summary>Solution</summary>
 #
 # ```python
-# import json
-# assert json.load(open("runs/killed/receipt.json"))["finished"]
+# from vit.course import check
+#
+#
+# def adamw(p, g, m, v, t, lr, decay):
+#     p.mul_(1 - lr * decay)
+#     m.mul_(0.9).add_(0.1 * g)
+#     v.mul_(0.99).add_(0.01 * g**2)
+#     p.sub_(lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.99**t)).sqrt() + 1e-8))
+#
+#
+# assert check(6, 2, adamw)
 # ```
+#
+# </details>
+#
+# **3. Kill a run.** (10 minutes, easy, open.) In a terminal start `vit train --out runs/killed`, and press Ctrl-C after an
+# epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. What was there after Ctrl-C,
+# what was not, and what would you have lost without it?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1338,18 +1346,22 @@ assert batch_means.mean() < correct.mean() - 0.4
 # lost.
 #
 # </details>
+# <details>
+# <summary>Rubric</summary>
+#
+# A good answer names the checkpoint and the log that were there after Ctrl-C, and the receipt that was not, whose
+# `finished` is true at the end. It compares the last epoch before with the first one after. And it says what “Kill it”
+# above has shown: weights alone would not do, since optimiser, schedule, average and random numbers go on, too.
+#
+# </details>
 
 # %% [markdown] tags=["deeper"]
 # ### Four more exercises
 #
-# **4. How many pictures for validation?** (30 minutes, medium; some statistics) A thousand guessers reached far above
+# **4. How many pictures for validation?** (30 minutes, medium; some statistics.) A thousand guessers reached far above
 # chance on 200 pictures. How many pictures keep the best of a thousand guessers below 12 %, nineteen times in twenty?
-# You are done when, with your number `n` and a function `reached(n)` for the probability that the best of a thousand
-# has 12 % or more, this holds:
-#
-# ```python
-# assert reached(n) < 0.05 < reached(n - 100)
-# ```
+# Write `reached(n, share)`: the probability that the best of them has this share of `n` right, or more. Then
+# `check(6, 4, reached)`, and look for the `n`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1364,19 +1376,23 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # ```python
 # import math
+#
 # import torch
+# from vit.course import check
 #
 #
-# def reached(n, share=0.12, p=0.1):  # how often the best of 1000 has this share of n right, or more
+# def reached(n, share):
 #     hits = torch.arange(math.ceil(share * n - 1e-9), n + 1).double()
-#     one = torch.distributions.Binomial(n, torch.tensor(p).double()).log_prob(hits).exp().sum()
+#     chance = torch.distributions.Binomial(n, torch.tensor(0.1).double())
+#     one = chance.log_prob(hits).exp().sum()
 #     return (1 - (1 - one) ** 1000).item()
 #
 #
 # rough = math.ceil(0.1 * 0.9 * (3.3 / 0.02) ** 2)  # 3.3 deviations are to be 2 %
-# assert 2000 < rough < 3000 and 0.44 < reached(rough) < 0.46
-# n = next(n for n in range(2500, 5000, 25) if reached(n) < 0.05)
-# assert 3500 < n < 3700 and reached(n - 100) > 0.05
+# assert 2000 < rough < 3000 and 0.44 < reached(rough, 0.12) < 0.46
+# n = next(n for n in range(2500, 5000, 25) if reached(n, 0.12) < 0.05)
+# assert 3500 < n < 3700
+# assert check(6, 4, reached)
 # ```
 #
 # With 3.3 deviations, where the best of a thousand lies on average, it goes beyond 12 % in 45 of 100 cases. For one in
@@ -1385,14 +1401,9 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **5. A large batch in small memory** (20 minutes, medium). Your memory holds 16 pictures, and the recipe says 64. Show
-# that four backward passes can give the gradient of the whole batch. What must be done to the loss? You are done when,
-# with `whole` the gradients of one backward pass over all 64, this holds:
-#
-# ```python
-# for p, g in zip(model.parameters(), whole, strict=True):
-#     torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-5)
-# ```
+# **5. A large batch in small memory.** (20 minutes, medium.) Your memory holds 16 pictures, and the recipe says 64. Show
+# that four backward passes can give the gradient of the whole batch. Write `accumulate(model, x, y, parts)`, which leaves
+# that gradient in the parameters. What must be done to the loss? Then `check(6, 5, accumulate)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1404,21 +1415,16 @@ assert batch_means.mean() < correct.mean() - 0.4
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
 # import torch.nn.functional as F
-# from vit import create_model
+# from vit.course import check
 #
-# torch.manual_seed(0)
-# model = create_model("vit_nano_4", depth=2)
-# x, y = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
 #
-# F.cross_entropy(model(x), y).backward()
-# whole = [p.grad.clone() for p in model.parameters()]
-# model.zero_grad()
-# for part, labels in zip(x.split(16), y.split(16), strict=True):
-#     (F.cross_entropy(model(part), labels) / 4).backward()
-# for p, g in zip(model.parameters(), whole, strict=True):
-#     torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-5)
+# def accumulate(model, x, y, parts):
+#     for a, b in zip(x.chunk(parts), y.chunk(parts), strict=True):
+#         (F.cross_entropy(model(a), b) / parts).backward()
+#
+#
+# assert check(6, 5, accumulate)
 # ```
 #
 # A quarter of each loss, because four means are added. In the recipe this is `accumulate`. It works because nothing in
@@ -1426,14 +1432,10 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **6. A moving average of weights** (20 minutes, medium). Build the EMA: after each step, $\bar\theta \leftarrow
-# d\,\bar\theta + (1 - d)\, \theta$. How much of it is still the random start after 100 steps with $d = 0.99$, and why
-# does `Trainer` begin with a smaller $d$? You are done when, with `plain` the share of the start that you computed step
-# by step, this holds:
-#
-# ```python
-# assert math.isclose(plain, 0.99**100, rel_tol=1e-3)
-# ```
+# **6. A moving average of weights.** (20 minutes, medium.) In an EMA, each step does $\bar\theta \leftarrow d\,\bar\theta
+# + (1 - d)\, \theta$. How much of it is still the random start after 100 steps with $d = 0.99$, and why does `Trainer`
+# begin with a smaller $d$? Write `start_share(d, steps, warm)`, where `warm` asks for `Trainer`'s way: in step $t = 1, 2,
+# \dots$ it takes $\min(d, (1 + t) / (10 + t))$. Then `check(6, 6, start_share)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1446,30 +1448,26 @@ assert batch_means.mean() < correct.mean() - 0.4
 # <summary>Solution</summary>
 #
 # ```python
-# import math
-# import torch
+# from vit.course import check
 #
-# d, steps = 0.99, 100
-# start, later = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])  # so that the shares can be read off
-# plain, ours = start.clone(), start.clone()
-# for t in range(1, steps + 1):
-#     plain = d * plain + (1 - d) * later
-#     now = min(d, (1 + t) / (10 + t))
-#     ours.lerp_(later, 1 - now)
-# assert math.isclose(plain[0].item(), d**steps, rel_tol=1e-3)
-# assert plain[0] > 0.3  # more than a third of it has never been trained
-# assert ours[0] < 1e-6
+#
+# def start_share(d, steps, warm):
+#     share = 1.0
+#     for t in range(1, steps + 1):
+#         share *= min(d, (1 + t) / (10 + t)) if warm else d
+#     return share
+#
+#
+# assert start_share(0.99, 100, False) > 0.3  # a third has never been trained
+# assert start_share(0.99, 100, True) < 1e-6
+# assert check(6, 6, start_share)
 # ```
 #
 # </details>
 #
-# **7. Shorten a gradient** (20 minutes, medium). Write `clip_grad_norm_` yourself. What happens to the gradients'
-# directions, and to the ratio of two of them? You are done when, for equal gradients in `mine` and `theirs`, this
-# holds:
-#
-# ```python
-# assert torch.isclose(clip(mine, 1.0), nn.utils.clip_grad_norm_(theirs, 1.0))
-# ```
+# **7. Shorten a gradient.** (20 minutes, medium.) Write PyTorch's `clip_grad_norm_` yourself, as `clip(parameters,
+# limit)`, which returns the norm before clipping. What happens to the gradients' directions, and to the ratio of two of
+# them? Then `check(6, 7, clip)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1482,7 +1480,7 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # ```python
 # import torch
-# from torch import nn
+# from vit.course import check
 #
 #
 # def clip(parameters, limit):
@@ -1492,17 +1490,7 @@ assert batch_means.mean() < correct.mean() - 0.4
 #     return norm
 #
 #
-# torch.manual_seed(0)
-# mine = [nn.Parameter(torch.zeros(3, 4)), nn.Parameter(torch.zeros(5))]
-# for p in mine:
-#     p.grad = 10 * torch.randn_like(p)
-# theirs = [nn.Parameter(p.detach().clone()) for p in mine]
-# for p, q in zip(mine, theirs, strict=True):
-#     q.grad = p.grad.clone()
-# assert torch.isclose(clip(mine, 1.0), nn.utils.clip_grad_norm_(theirs, 1.0))
-# for p, q in zip(mine, theirs, strict=True):
-#     torch.testing.assert_close(p.grad, q.grad)
-# assert clip(mine, 1.0) < 1.001  # short enough now: left as it is
+# assert check(6, 7, clip)
 # ```
 #
 # Directions and ratios stay. Clipping every component by itself would change both. For Adam, which divides by the

@@ -809,13 +809,12 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Two looks** (20 minutes, easy). Classify each picture and its mirror image, and average the probabilities. It is
-# cheap and often helps. Does it help the model of drawn shapes? Predict which classes it will harm. You are done when
-# you have `straight` and `mirrored`, the probabilities of 300 pictures, and this holds:
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
 #
-# ```python
-# assert right(mirrored).sum() < right(straight).sum() - 20
-# ```
+# **1. Two looks.** (20 minutes, easy.) Classify each picture and its mirror image, and average the probabilities. It is
+# cheap and often helps. Write `two_looks(probabilities, images)`, with a function that gives probabilities, and
+# `check(7, 1, two_looks)`. Does it help the model of drawn shapes? Predict which classes a mirror will harm.
 #
 # <details>
 # <summary>Hint</summary>
@@ -828,30 +827,31 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.data import shapes
 # from vit.inference import load_classifier
 #
+#
+# def two_looks(probabilities, images):
+#     return (probabilities(images) + probabilities(images.flip(3))) / 2
+#
+#
+# assert check(7, 1, two_looks)
 # toy = load_classifier("shapes")
 # images, labels, _ = shapes.draw(torch.arange(300), 32)
 # straight, mirrored = toy.probabilities(images), toy.probabilities(images.flip(3))
-#
-#
-# def right(p):
-#     return p.argmax(1) == labels
-#
-#
-# assert not toy.info["recipe"]["flip"]
-# both = right((straight + mirrored) / 2)
+# right = lambda p: p.argmax(1) == labels
+# both = right(two_looks(toy.probabilities, images))
 # assert right(mirrored).sum() < right(straight).sum() - 20  # the mirror is another world
 # assert both.sum() <= right(straight).sum() + 3  # no help worth the name
 #
 #
 # def worst(answers, count):
-#     per_class = torch.stack([answers[labels == k].float().mean() for k in range(10)])
-#     return {toy.classes[k] for k in per_class.argsort()[:count].tolist()}
+#     shares = torch.stack([answers[labels == k].float().mean() for k in range(10)])
+#     return {toy.classes[k] for k in shares.argsort()[:count].tolist()}
 #
 #
-# assert worst(right(mirrored), 2) == {"arrow", "crescent"}  # they point one way in all training pictures
+# assert worst(right(mirrored), 2) == {"arrow", "crescent"}  # trained one way round
 # assert worst(both, 1) == {"arrow"}
 # ```
 #
@@ -861,13 +861,10 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **2. The right to remain silent** (20 minutes, medium). Let the model answer only above a threshold of confidence.
-# Draw accuracy against *coverage*, the share of pictures that get an answer. You are done when, with 500 pictures
-# sorted by confidence, this holds:
-#
-# ```python
-# assert accuracy[399] > accuracy[499]  # silent on a fifth, better on the rest
-# ```
+# **2. The right to remain silent.** (20 minutes, medium.) Let the model answer only above a threshold of confidence. How
+# does accuracy grow with silence? Write `accuracy_at(confidence, right)`: the accuracy on the 1, 2, …, $M$ pictures of
+# highest confidence. Then `check(7, 2, accuracy_at)`, and draw it against *coverage*, the share of pictures that get an
+# answer.
 #
 # <details>
 # <summary>Hint</summary>
@@ -880,18 +877,23 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.data import shapes
 # from vit.inference import load_classifier
 #
+#
+# def accuracy_at(confidence, right):
+#     right = right[confidence.argsort(descending=True)].float()
+#     return right.cumsum(0) / torch.arange(1, len(right) + 1)
+#
+#
+# assert check(7, 2, accuracy_at)
 # toy = load_classifier("shapes")
 # images, labels, _ = shapes.draw(torch.arange(500), 32)
 # confidence, answer = toy.probabilities(images).max(1)
-# right = (answer == labels)[confidence.argsort(descending=True)].float()
-# accuracy = right.cumsum(0) / torch.arange(1, 501)  # of the first 1, 2, ..., 500
-# coverage = torch.arange(1, 501) / 500  # plot accuracy over this
+# accuracy = accuracy_at(confidence, answer == labels)
 # assert accuracy[399] > accuracy[499]  # silent on a fifth, better on the rest
 # assert accuracy[399] > 0.98
-# assert right[400:].mean() < right[:100].mean() - 0.05  # and it was silent where it errs
 # ```
 #
 # This needs only the *order* of the confidences to be good, not their size: temperature scaling would not change the
@@ -899,13 +901,9 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **3. Strangers** (20 minutes, medium). Show the model of drawn shapes pieces of photographs. How often is it more than
-# 90 % sure? You are done when, with `confidence` for all pieces, this holds:
-#
-# ```python
-# assert confidence.shape == (196,)
-# assert 0.05 < (confidence > 0.9).float().mean() < 0.9
-# ```
+# **3. Strangers.** (20 minutes, medium.) Show the model of drawn shapes pieces of photographs. Write `pieces(photo, side)`,
+# which cuts `(3, H, W)` into `(n, 3, side, side)`, row by row, and `check(7, 3, pieces)`. How often is the model more than
+# 90 % sure?
 #
 # <details>
 # <summary>Hint</summary>
@@ -919,17 +917,20 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # ```python
 # import torch
+# from vit.course import check
 # from vit.data import PHOTOGRAPHS, photograph
 # from vit.inference import load_classifier
 #
-# toy = load_classifier("shapes")
-# pieces = []
-# for name in PHOTOGRAPHS:
-#     cut = photograph(name, 224).unfold(1, 32, 32).unfold(2, 32, 32)  # (3, 7, 7, 32, 32)
-#     pieces.append(cut.permute(1, 2, 0, 3, 4).reshape(-1, 3, 32, 32))
-# confidence = toy.probabilities(torch.cat(pieces)).amax(1)  # (196,)
-# sure = (confidence > 0.9).float().mean()
-# assert 0.05 < sure < 0.9  # no shape anywhere, and often no doubt
+#
+# def pieces(photo, side):
+#     cut = photo.unfold(1, side, side).unfold(2, side, side)  # (3, gh, gw, side, side)
+#     return cut.permute(1, 2, 0, 3, 4).reshape(-1, 3, side, side)
+#
+#
+# assert check(7, 3, pieces)
+# strangers = torch.cat([pieces(photograph(name, 224), 32) for name in PHOTOGRAPHS])
+# confidence = load_classifier("shapes").probabilities(strangers).amax(1)  # (196,)
+# assert 0.05 < (confidence > 0.9).float().mean() < 0.9  # no shape, and often no doubt
 # ```
 #
 # A threshold would keep many of them out and let many in. Recognising that a picture belongs to no known class is a
@@ -940,14 +941,8 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # %% [markdown] tags=["deeper"]
 # ### Two more exercises
 #
-# **4. An interval from memory** (15 minutes, medium, on paper first). Derive Wilson's two ends from the inequality, and
-# write `wilson(correct, n)`. You are done when this passes:
-#
-# ```python
-# low, high = wilson(20, 20)
-# assert 0.83 < low < 0.85 and abs(high - 1) < 1e-9
-# assert wilson(50, 100)[0] < 0.5 < wilson(50, 100)[1]
-# ```
+# **4. An interval from memory.** (15 minutes, medium, on paper first.) Derive Wilson's two ends from the inequality, and
+# write `wilson(correct, n)` for $z = 1.96$. Then `check(7, 4, wilson)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -955,15 +950,30 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # For 20 of 20 the inequality is $(1 - a)^2 \le z^2 a (1 - a) / n$. Divide by $1 - a$.
 #
 # </details>
-#
-# **5. Without PyTorch** (40 minutes, hard). [The how-to page](../howto.md) exports a model. Classify a drawn picture
-# from a file, with Pillow, NumPy and onnxruntime alone, and compare with `Classifier.predict`. You are done when, with
-# the probabilities `p` of your program, this holds:
+# <details>
+# <summary>Solution</summary>
 #
 # ```python
-# assert names[p.argmax()] == name
-# assert abs(p.max() - expected) < 1e-4
+# from vit.course import check
+#
+#
+# def wilson(correct, n, z=1.96):
+#     a = correct / n
+#     middle = a + z**2 / (2 * n)
+#     half = z * (a * (1 - a) / n + z**2 / (4 * n**2)) ** 0.5
+#     return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+#
+#
+# low, high = wilson(20, 20)
+# assert 0.83 < low < 0.85 and abs(high - 1) < 1e-9
+# assert check(7, 4, wilson)
 # ```
+#
+# </details>
+#
+# **5. Without PyTorch.** (40 minutes, hard.) [The how-to page](../howto.md) exports a model. Classify a drawn picture
+# from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow image what the
+# model wants, and `check(7, 5, to_input)`. Then compare your program's answer with `Classifier.predict`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -984,10 +994,17 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # import onnxruntime
 # import torch
 # from PIL import Image
+# from vit.course import check
 # from vit.data import shapes
-# from vit.inference import export_onnx
-# from vit.inference import load_classifier
+# from vit.inference import export_onnx, load_classifier
 #
+#
+# def to_input(picture):
+#     pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+#     return pixels.transpose(2, 0, 1)[None]
+#
+#
+# assert check(7, 5, to_input)
 # toy = load_classifier("shapes")
 # with tempfile.TemporaryDirectory() as folder:
 #     picture, model = Path(folder, "heart.png"), Path(folder, "shapes.onnx")
@@ -995,10 +1012,10 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #     Image.fromarray((255 * drawing).round().byte().numpy()).save(picture)
 #     export_onnx(toy, model)
 #     # from here on without torch
-#     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+#     providers = ["CPUExecutionProvider"]
+#     session = onnxruntime.InferenceSession(str(model), providers=providers)
 #     names = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-#     pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.float32) / 255
-#     (logits,) = session.run(["logits"], {"images": pixels.transpose(2, 0, 1)[None]})[0]
+#     (logits,) = session.run(["logits"], {"images": to_input(Image.open(picture))})[0]
 #     e = np.exp(logits - logits.max())
 #     p = e / e.sum()
 #     # and back

@@ -1119,9 +1119,12 @@ assert spoiled < sound
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. A wide picture.** *20 minutes, easy.* Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many rows has its table
-# now, and how does the similarity of neighbours change, along a row and along a column? Done when the model answers a wide
-# picture, and `along_row > along_column.abs()`.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. A wide picture.** (20 minutes, easy.) Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many rows has
+# its table now, and how does the similarity of neighbours change, along a row and along a column? Write
+# `alike(pos_embed, grid, prefix)`: the mean cosine of neighbours in a row, and in a column. Then `check(8, 1, alike)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1135,19 +1138,27 @@ assert spoiled < sound
 #
 # ```python
 # import torch
-# from vit.analysis import position_similarity
+# import torch.nn.functional as F
+# from vit.course import check
 # from vit.inference import load_classifier
 #
+#
+# def alike(pos_embed, grid, prefix):
+#     table = F.normalize(pos_embed[0, prefix:], dim=-1).unflatten(0, grid)
+#     in_row = (table[:, :-1] * table[:, 1:]).sum(-1)
+#     in_column = (table[:-1] * table[1:]).sum(-1)
+#     return in_row.mean().item(), in_column.mean().item()
+#
+#
+# assert check(8, 1, alike)
 # model = load_classifier("cifar10").model
-# gh, gw = model.config.grid_size
-# prefix = model.config.num_prefix_tokens
-# before = position_similarity(model.pos_embed, (gh, gw), prefix)
+# (gh, gw), prefix = model.config.grid_size, model.config.num_prefix_tokens
+# before = alike(model.pos_embed, (gh, gw), prefix)
 # model.set_input_size((32, 64))
-# assert model.pos_embed.shape[1] == prefix + gh * 2 * gw
-# after = position_similarity(model.pos_embed, (gh, 2 * gw), prefix)
-# along_row = after.columns[1] - before.columns[1]
-# along_column = after.rows[1] - before.rows[1]
-# assert along_row > 0 and along_row > along_column.abs()
+# assert model.pos_embed.shape[1] == prefix + gh * 2 * gw == 129
+# after = alike(model.pos_embed, (gh, 2 * gw), prefix)
+# along_row, along_column = (b - a for a, b in zip(before, after, strict=True))
+# assert along_row > 0 and along_row > abs(along_column)
 # with torch.no_grad():
 #     assert model(torch.rand(1, 3, 32, 64)).shape == (1, 10)
 # ```
@@ -1157,9 +1168,10 @@ assert spoiled < sound
 #
 # </details>
 #
-# **2. Which way up?** *30 minutes, medium.* Turn triangles, crescents, hearts and arrows by 0, 90, 180 or 270 degrees, and ask a probe on
-# the shipped `shapes` model by how much. Then ask a probe on the *same* features which of the four shapes it is. Done when
-# `probe(shape) > probe(turn) + 0.05`, on pictures that neither probe has seen.
+# **2. Which way up?** (30 minutes, medium.) Turn triangles, crescents, hearts and arrows by 0, 90, 180 or 270 degrees, and
+# ask a probe on the shipped `shapes` model by how much, and another on the *same* features which of the four shapes it is.
+# Write `probe(f, labels, n)`: fitted to the first `n` features as [above](#probe), with ridge `1e-2`, its accuracy on the
+# others. Then `check(8, 2, probe)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1173,31 +1185,33 @@ assert spoiled < sound
 # ```python
 # import torch
 # import torch.nn.functional as F
-# from vit.inference import load_classifier
+# from vit.course import check
 # from vit.data.shapes import CLASSES, draw
-#
-# shipped = load_classifier("shapes")
-# i = torch.arange(600)
-# kinds = torch.tensor([CLASSES.index(name) for name in ("triangle", "crescent", "heart", "arrow")])
-# images = draw(10 * (3000 + i) + kinds[i % 4], 32)[0]
-# shape, turn = i % 4, i // 4 % 4
-# images = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, turn.tolist())])
-# with torch.inference_mode():
-#     x = shipped.preprocessing.normalise(images)
-#     model = shipped.model
-#     f = torch.cat([model.forward_head(model.forward_features(p), pre_logits=True) for p in x.split(100)])
+# from vit.inference import load_classifier
 #
 #
-# def probe(labels, n=400, ridge=1e-2):
+# def probe(f, labels, n):
 #     targets = 2.0 * F.one_hot(labels[:n]) - 1
 #     g, t = f[:n] - f[:n].mean(0), targets - targets.mean(0)
-#     W = torch.linalg.solve(g.T @ g + ridge * n * torch.eye(f.shape[1]), g.T @ t)
+#     W = torch.linalg.solve(g.T @ g + 1e-2 * n * torch.eye(f.shape[1]), g.T @ t)
 #     answer = ((f[n:] - f[:n].mean(0)) @ W + targets.mean(0)).argmax(1)
 #     return (answer == labels[n:]).float().mean().item()
 #
 #
-# assert probe(shape) > probe(turn) + 0.05
-# assert probe(turn) > 0.35  # chance is 0.25
+# assert check(8, 2, probe)
+# shipped = load_classifier("shapes")
+# i = torch.arange(600)
+# names = ("triangle", "crescent", "heart", "arrow")
+# kinds = torch.tensor([CLASSES.index(name) for name in names])
+# shape, turn = i % 4, i // 4 % 4
+# images = draw(10 * (3000 + i) + kinds[shape], 32)[0]
+# images = [image.rot90(k, (1, 2)) for image, k in zip(images, turn.tolist(), strict=True)]
+# with torch.inference_mode():
+#     x, model = shipped.preprocessing.normalise(torch.stack(images)), shipped.model
+#     tokens = (model.forward_features(part) for part in x.split(100))
+#     f = torch.cat([model.forward_head(z, pre_logits=True) for z in tokens])
+# assert probe(f, shape, 400) > probe(f, turn, 400) + 0.05
+# assert probe(f, turn, 400) > 0.35  # chance is 0.25
 # ```
 #
 # It knows the shape better than how it lies. The old question never asked for that, and a feature that ignores it
@@ -1206,8 +1220,9 @@ assert spoiled < sound
 #
 # </details>
 #
-# **3. Bytes for a larger model.** *15 minutes, easy; open [the fold on freezing](#freezing) first.* How many GiB do weights, gradients and AdamW's moments of ViT-L/16 take, with
-# everything trained and with the head alone, for 37 classes? Done when `3.9 < full / probe < 4.0`.
+# **3. Bytes for a larger model.** (15 minutes, easy; open [the fold on freezing](#freezing) first.) How many GiB do weights,
+# gradients and AdamW's moments of ViT-L/16 take, with everything trained and with the head alone, for 37 classes? Write
+# `gib(total, trained)` for numbers of parameters. Then `check(8, 3, gib)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1222,15 +1237,21 @@ assert spoiled < sound
 # ```python
 # import torch
 # from vit import create_model
+# from vit.course import check
 #
+#
+# def gib(total, trained):
+#     return (4 * total + 12 * trained) / 2**30
+#
+#
+# assert check(8, 3, gib)
 # with torch.device("meta"):
 #     model = create_model("vit_l_16", num_classes=37)
 # total = sum(p.numel() for p in model.parameters())
 # head = sum(p.numel() for p in model.head.parameters())
-# full, probe = (4 * total + 12 * trained for trained in (total, head))
 # assert head == 1024 * 37 + 37
-# assert 4.4 < full / 2**30 < 4.7
-# assert 3.9 < full / probe < 4.0
+# assert 4.4 < gib(total, total) < 4.7
+# assert 3.9 < gib(total, total) / gib(total, head) < 4.0
 # ```
 #
 # About 4.5 and 1.1 GiB, a quarter. The tensors kept for the backward pass come on top: usually the larger part with

@@ -1319,9 +1319,12 @@ if prefix:
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Uniform, on paper.** *15 minutes, easy.* On one row of $n$ patches the mean distance of uniform attention is $(n^2 - 1)/3n$. Check
-# it, and find what it tends to, as a part of the row, for large $n$. Done when
-# `abs(far - (n**2 - 1) / (3 * n)) < 1e-3` holds for $n$ from 1 to 100, and you can say the limit before you print it.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. Uniform, on paper.** (15 minutes, easy.) How far does uniform attention look, on average, on one row of $n$ patches?
+# Write `mean_distance(n)` without a loop, and say what it tends to, as a part of the row. Then
+# `check(9, 1, mean_distance)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1335,18 +1338,25 @@ if prefix:
 # ```python
 # import torch
 # from vit.analysis import attention_distance
+# from vit.course import check
 #
-# for n in (1, 2, 8, 14, 100):
-#     far = attention_distance(torch.full((n, n), 1 / n), (1, n), 0).item()
-#     assert abs(far - (n**2 - 1) / (3 * n)) < 1e-3
-# assert abs(far / 100 - 1 / 3) < 0.001  # a third of the row
+#
+# def mean_distance(n):
+#     return (n**2 - 1) / (3 * n)
+#
+#
+# far = attention_distance(torch.full((14, 14), 1 / 14), (1, 14), 0).item()
+# assert abs(far - mean_distance(14)) < 1e-3
+# assert abs(mean_distance(1000) / 1000 - 1 / 3) < 0.001  # a third of the row
+# assert check(9, 1, mean_distance)
 # ```
 #
 # </details>
 #
-# **2. Stripes without learning.** *20 minutes, medium; open the fold [on stripes](#stripes) first.* `sincos_2d` of lesson 2 *is* made of waves. Compare a tile and the $N \times N$
-# matrix on a grid of 4 × 16. Where are the stripes, and do they come from the waves? Done when
-# `first_peak(by_rows) == 16` and `first_peak(by_columns) == 4`, for the same table read along rows and down columns.
+# **2. Stripes without learning.** (20 minutes, medium; open the fold [on stripes](#stripes) first.) `sincos_2d` of lesson 2
+# *is* made of waves. Where are the stripes of its $N \times N$ matrix on a grid of 4 × 16, and do they come from the
+# waves? Write `first_peak(matrix)`: the first $k > 1$ where the mean of the $k$-th diagonal is larger than both
+# neighbours'. Then `check(9, 2, first_peak)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1358,29 +1368,30 @@ if prefix:
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
 # from vit.analysis import position_similarity
+# from vit.course import check
 # from vit.positions import sincos_2d
-#
-# tiles = position_similarity(sincos_2d((4, 16), 64), (4, 16), 0).tiles
-# by_rows = tiles.reshape(64, 64)
-# by_columns = tiles.permute(1, 0, 3, 2).reshape(64, 64)  # the same table, read down the columns
 #
 #
 # def first_peak(matrix):
-#     along = [matrix.diagonal(k).mean().item() for k in range(64)]
-#     return next(k for k in range(2, 63) if along[k] > along[k - 1] and along[k] > along[k + 1])
+#     n = len(matrix)
+#     along = [matrix.diagonal(k).mean().item() for k in range(n)]
+#     return next(k for k in range(2, n - 1) if along[k - 1] < along[k] > along[k + 1])
 #
 #
-# assert first_peak(by_rows) == 16
-# assert first_peak(by_columns) == 4  # one table, two spacings: the order of reading makes them
+# tiles = position_similarity(sincos_2d((4, 16), 64), (4, 16), 0).tiles
+# assert first_peak(tiles.reshape(64, 64)) == 16
+# assert first_peak(tiles.permute(1, 0, 3, 2).reshape(64, 64)) == 4  # down the columns
+# assert check(9, 2, first_peak)
 # ```
+#
+# One table, two spacings: the order of reading makes them.
 #
 # </details>
 #
-# **3. Block by block.** *30 minutes, medium.* Adebayo et al. randomise a model from the top down. Replace the last $n$ blocks of the shapes
-# model by its twin's, for $n = 0, 1, 2 \dots$, and follow accuracy and the pointing game of the rollout.
-# Done when you have both for four random blocks: `right[4] < 0.25` and `points[4] > 0.6`.
+# **3. Block by block.** (30 minutes, medium.) Adebayo et al. randomise a model from the top down. Write
+# `randomised(model, twin, n)`, a copy whose last $n$ blocks are the twin's, and `check(9, 3, randomised)`. Then follow the
+# shapes model's accuracy, and the pointing game of its rollout, for $n = 0$ to 4.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1394,40 +1405,51 @@ if prefix:
 #
 # ```python
 # import copy
+#
 # import torch
 # import torch.nn.functional as F
 # from vit import VisionTransformer
 # from vit.analysis import patch_map, pointing_game, rollout
+# from vit.course import check
 # from vit.data import shapes
 # from vit.inference import load_classifier
 #
+#
+# def randomised(model, twin, n):
+#     broken, depth = copy.deepcopy(model), len(model.blocks)
+#     for i in range(depth - n, depth):
+#         broken.blocks[i] = twin.blocks[i]
+#     return broken
+#
+#
+# assert check(9, 3, randomised)
 # drawn = load_classifier("shapes")
-# toy, config = drawn.model, drawn.model.config
+# config = drawn.model.config
+# grid, prefix = config.grid_size, config.num_prefix_tokens
 # torch.manual_seed(0)
 # twin = VisionTransformer(config).eval()
 # images, truth, mask = shapes.draw(torch.arange(200), 32)
-# x, on_shape = drawn.preprocessing.normalise(images), F.avg_pool2d(mask[:, None], config.patch_size)[:, 0]
+# x = drawn.preprocessing.normalise(images)
+# on_shape = F.avg_pool2d(mask[:, None], config.patch_size)[:, 0]
 # right, points = [], []
 # with torch.no_grad():
-#     for n in range(config.depth + 1):
-#         broken = copy.deepcopy(toy)
-#         for i in range(config.depth - n, config.depth):
-#             broken.blocks[i] = twin.blocks[i]
-#         right.append((broken(x).argmax(1) == truth).float().mean().item())
-#         matrix = rollout(broken.attention_maps(x), num_prefix_tokens=config.num_prefix_tokens)
-#         heat = patch_map(matrix, config.grid_size, config.num_prefix_tokens)
-#         points.append(pointing_game(heat, on_shape).mean().item())
-# assert right[0] > 0.9 and right[4] < 0.25  # four random blocks, and the answers are all but gone
-# assert points[4] > 0.6  # and the map still points at the shape
+#     for n in (0, 4):
+#         broken = randomised(drawn.model, twin, n)
+#         right.append((broken(x).argmax(1) == truth).float().mean())
+#         matrix = rollout(broken.attention_maps(x), num_prefix_tokens=prefix)
+#         heat = patch_map(matrix, grid, prefix)
+#         points.append(pointing_game(heat, on_shape).mean())
+# assert right[0] > 0.9 and right[1] < 0.25  # the answers are all but gone
+# assert points[1] > 0.6  # and the map still points at the shape
 # ```
 #
 # A map from a model that can no longer answer still looks like an explanation.
 #
 # </details>
 #
-# **4. A lens for every patch.** *20 minutes, medium.* The shapes model averages its patches before the head. Let the head read every patch
-# alone, after the last block. Do patches on the shape know the class better than those beside it? Done when you
-# have both shares, and `abs(inside - outside) < 0.05` says which answer is right.
+# **4. A lens for every patch.** (20 minutes, medium.) The shapes model averages its patches before the head. Let the head
+# read every patch alone: write `patch_answers(model, images)`, the classes `(B, patches)`, and `check(9, 4, patch_answers)`.
+# Do patches on the shape know the class better than those beside it?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1441,18 +1463,25 @@ if prefix:
 # ```python
 # import torch
 # import torch.nn.functional as F
+# from vit.course import check
 # from vit.data import shapes
 # from vit.inference import load_classifier
 #
+#
+# def patch_answers(model, images):
+#     with torch.no_grad():
+#         patches = model.forward_features(images)[:, model.config.num_prefix_tokens :]
+#         return model.head(patches).argmax(-1)
+#
+#
+# assert check(9, 4, patch_answers)
 # drawn = load_classifier("shapes")
-# model, config = drawn.model, drawn.model.config
 # images, truth, mask = shapes.draw(torch.arange(200), 32)
-# with torch.no_grad():
-#     tokens = model.forward_features(drawn.preprocessing.normalise(images))[:, config.num_prefix_tokens :]
-#     right = model.head(tokens).argmax(-1) == truth[:, None]  # (B, patches)
-# part = F.avg_pool2d(mask[:, None], config.patch_size)[:, 0].flatten(1)
+# x = drawn.preprocessing.normalise(images)
+# right = patch_answers(drawn.model, x) == truth[:, None]  # (B, patches)
+# part = F.avg_pool2d(mask[:, None], drawn.model.config.patch_size)[:, 0].flatten(1)
 # inside, outside = right[part > 0.5].float().mean(), right[part == 0].float().mean()
-# assert outside > 0.8  # patches without any of the shape know it: attention told them
+# assert outside > 0.8  # patches without any of the shape know it
 # assert abs(inside - outside) < 0.05  # and no worse than those on it
 # ```
 #
@@ -1461,9 +1490,9 @@ if prefix:
 #
 # </details>
 #
-# **5. Catch the bug.** *15 minutes, easy.* Write `check(rollout)`, which raises an `AssertionError` for a rollout that
-# forgets `keepdim` and lets a right one pass. Done when
-# `check(right)` passes and `check(wrong)` raises.
+# **5. Catch the bug.** (15 minutes, easy.) Some rollouts forget `keepdim`, or to divide at all. Write
+# `is_sound(rollout)`, which makes attention maps `(1, h, T, T)`, tries the rollout on them and says whether its rows sum
+# to 1. Then `check(9, 5, is_sound)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1476,29 +1505,15 @@ if prefix:
 #
 # ```python
 # import torch
+# from vit.course import check
 #
 #
-# def roll(maps, keepdim):
-#     result = torch.eye(maps[0].shape[-1])
-#     for attention in maps:
-#         mixed = 0.5 * attention.amax(1) + 0.5 * torch.eye(attention.shape[-1])
-#         result = (mixed / mixed.sum(-1, keepdim=keepdim)) @ result
-#     return result
-#
-#
-# def check(rollout):
-#     torch.manual_seed(0)
+# def is_sound(rollout):
 #     maps = [torch.randn(1, 3, 5, 5).mul(2).softmax(-1) for _ in range(4)]
-#     sums = rollout(maps).sum(-1)
-#     assert (sums - 1).abs().max() < 1e-4
+#     return bool(((rollout(maps).sum(-1) - 1).abs() < 1e-4).all())
 #
 #
-# check(lambda maps: roll(maps, keepdim=True))
-# try:
-#     check(lambda maps: roll(maps, keepdim=False))
-# except AssertionError:
-#     caught = True
-# assert caught
+# assert check(9, 5, is_sound)
 # ```
 #
 # </details>

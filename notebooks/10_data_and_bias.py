@@ -1020,10 +1020,11 @@ assert best > truth + 0.02
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. How far it sees.** (10 minutes, easy.) A stack of 3 × 3 convolutions has strides 1, 2, 1, 2, 1. How wide is the
-# square of input pixels that one output depends on? Write the rule as a loop over the strides, and check it: the
-# gradient of one output in the middle says which rows of pixels matter. Done when
-# `assert len(rows) == rows[-1] - rows[0] + 1 == field` holds.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. How far it sees.** (10 minutes, easy.) How wide is the square of input pixels that one output of a stack of 3 × 3
+# convolutions depends on? Write `field(strides)`, a loop over their strides. Then `check(10, 1, field)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1038,31 +1039,35 @@ assert best > truth + 0.02
 # ```python
 # import torch
 # from torch import nn
+# from vit.course import check
+#
+#
+# def field(strides):
+#     side, step = 1, 1
+#     for stride in strides:
+#         side += (3 - 1) * step
+#         step *= stride
+#     return side
+#
 #
 # strides = [1, 2, 1, 2, 1]
-# field, step = 1, 1
-# for stride in strides:
-#     field += (3 - 1) * step
-#     step *= stride
-#
 # torch.manual_seed(0)
-# layers = [nn.Conv2d(1 if i == 0 else 8, 8, 3, stride=s, padding=1) for i, s in enumerate(strides)]
+# ins = [1, 8, 8, 8, 8]
+# layers = [nn.Conv2d(n, 8, 3, stride=s, padding=1) for n, s in zip(ins, strides, strict=True)]
 # x = torch.zeros(1, 1, 64, 64, requires_grad=True)
-# y = nn.Sequential(*layers)(x)  # (1, 8, 16, 16)
-# y[0, :, 8, 8].sum().backward()
-# rows = (x.grad[0, 0] != 0).any(1).nonzero()[:, 0]
-# assert len(rows) == rows[-1] - rows[0] + 1 == field == 21
+# nn.Sequential(*layers)(x)[0, :, 8, 8].sum().backward()
+# rows = (x.grad[0, 0] != 0).any(1).nonzero()[:, 0]  # which rows of pixels matter
+# assert len(rows) == field(strides) == 21
+# assert check(10, 1, field)
 # ```
 #
 # Strides let a CNN see far with few layers. A ViT's first layer sees everything.
 #
 # </details>
 #
-# **2. Local, but not shared.** (20 minutes, medium.) Count a bias by taking half of it away. Build `local(x, weights)` for
-# pictures of 8 × 8 with 9 weights of its own at each of the 64 places. Show that one changed pixel changes 9 outputs, that
-# `local` does not follow a shift, and that it becomes a convolution when all places get the same weights. Done when
-# `assert_close(local(x, same), conv)` and `assert_close(local(x.roll(1, 3), same), local(x, same).roll(1, 3))` hold, and
-# the second fails with weights of its own at each place.
+# **2. Local, but not shared.** (20 minutes, medium.) Count a bias by taking half of it away. Write `local(x, weights)` for
+# pictures `(1, 1, 8, 8)` with 9 weights of its own at each of the 64 places, `(9, 64)`, where beyond an edge the other
+# side begins. Does it follow a shift? When does it become a convolution? Then `check(10, 2, local)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1076,6 +1081,7 @@ assert best > truth + 0.02
 # ```python
 # import torch
 # import torch.nn.functional as F
+# from vit.course import check
 #
 #
 # def local(x, weights):  # (1, 1, 8, 8), (9, 64) -> (1, 1, 8, 8)
@@ -1085,21 +1091,20 @@ assert best > truth + 0.02
 #
 # torch.manual_seed(0)
 # x, own, kernel = torch.randn(1, 1, 8, 8), torch.randn(9, 64), torch.randn(1, 1, 3, 3)
-# changed = x.clone()
-# changed[0, 0, 4, 4] += 1
-# assert ((local(changed, own) - local(x, own)).abs() > 1e-6).sum() == 9
-# assert not torch.allclose(local(x.roll(1, 3), own), local(x, own).roll(1, 3), atol=1e-3)
-# same = kernel.reshape(9, 1).expand(9, 64)
+# shifted = x.roll(1, 3)
+# assert not torch.allclose(local(shifted, own), local(x, own).roll(1, 3), atol=1e-3)
+# same = kernel.reshape(9, 1).expand(9, 64)  # one kernel at all places
 # conv = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), kernel)
-# torch.testing.assert_close(local(x, same), conv, rtol=1e-4, atol=1e-5)
-# torch.testing.assert_close(local(x.roll(1, 3), same), local(x, same).roll(1, 3), rtol=1e-4, atol=1e-5)
+# assert torch.allclose(local(x, same), conv, atol=1e-4)
+# assert torch.allclose(local(shifted, same), local(x, same).roll(1, 3), atol=1e-4)
+# assert check(10, 2, local)
 # ```
 #
 # </details>
 #
-# **3. Teach by shifting.** (10 minutes, easy.) Augmentation makes the *training set* follow shifts. Average a ViT's answers
-# over all 24 shifts of a picture of 24 pixels. What does that make of it, and at what price? Done when
-# `assert_close(averaged(x.roll(5, 3)), averaged(x), rtol=1e-3, atol=1e-5)` holds for a ViT with random weights.
+# **3. Teach by shifting.** (10 minutes, easy.) Augmentation makes the *training set* follow shifts. Write
+# `averaged(model, x)`, the mean of a model's answers over all shifts of its pictures to the side. What does that make of
+# it, and at what price? Then `check(10, 3, averaged)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1113,20 +1118,19 @@ assert best > truth + 0.02
 # ```python
 # import torch
 # from vit import create_model
+# from vit.course import check
 #
+#
+# def averaged(model, x):
+#     return torch.stack([model(x.roll(s, 3)) for s in range(x.shape[3])]).mean(0)
+#
+#
+# assert check(10, 3, averaged)
 # torch.manual_seed(0)
-# vit = create_model("vit_nano_4", img_size=24, depth=2).eval()
-#
-#
-# @torch.no_grad()
-# def averaged(x):
-#     return torch.stack([vit(x.roll(s, 3)) for s in range(24)]).mean(0)
-#
-#
-# x = torch.randn(2, 3, 24, 24)
+# vit, x = create_model("vit_nano_4", img_size=24, depth=2).eval(), torch.randn(2, 3, 24, 24)
 # with torch.no_grad():
 #     assert not torch.allclose(vit(x.roll(5, 3)), vit(x), atol=1e-3)
-# torch.testing.assert_close(averaged(x.roll(5, 3)), averaged(x), rtol=1e-3, atol=1e-5)
+#     assert torch.allclose(averaged(vit, x.roll(5, 3)), averaged(vit, x), atol=1e-4)
 # ```
 #
 # An exact invariance to shifts to the side, whatever the weights, for 24 times the arithmetic. Convolutions without
@@ -1135,10 +1139,9 @@ assert best > truth + 0.02
 # </details>
 #
 # **4. How many seeds?** (15 minutes, medium.) To compare without fooling yourself: two models differ by one point, and the
-# spread over the seeds is 1.5 points. How many seeds $n$ of each make the expected difference two standard errors? Draw
-# 20,000 such experiments, with one seed each and with $n$. Done when `right_order(1) < 0.72` and
-# `right_order(n) > 0.95`, where `right_order` is the share of experiments in which the better model has the better mean.
-# And what would your $n$ seeds still not show?
+# spread over the seeds is 1.5 points. Write `seeds(difference, s)`: how many of each make the expected difference two
+# standard errors? Then `check(10, 4, seeds)`. How often has the better model the better mean, with one seed each and with
+# yours? And what would your seeds still not show?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1151,22 +1154,28 @@ assert best > truth + 0.02
 #
 # ```python
 # import math
-# import torch
 #
-# difference, s = 1.0, 1.5
-# n = math.ceil(2 * (2 * s / difference) ** 2)
-# assert n == 18
+# import torch
+# from vit.course import check
+#
+#
+# def seeds(difference, s):
+#     return math.ceil(2 * (2 * s / difference) ** 2)
+#
+#
+# assert check(10, 4, seeds)
+# assert seeds(1.0, 1.5) == 18
 # g = torch.Generator().manual_seed(0)
 #
 #
-# def right_order(seeds):
-#     a = s * torch.randn(20_000, seeds, generator=g)
-#     b = difference + s * torch.randn(20_000, seeds, generator=g)
-#     return (b.mean(1) > a.mean(1)).float().mean().item()
+# def right_order(n):
+#     worse = 1.5 * torch.randn(20_000, n, generator=g)
+#     better = 1.0 + 1.5 * torch.randn(20_000, n, generator=g)
+#     return (better.mean(1) > worse.mean(1)).float().mean().item()
 #
 #
 # assert right_order(1) < 0.72  # one seed each: wrong in more than a quarter of the cases
-# assert right_order(n) > 0.95
+# assert right_order(18) > 0.95
 # ```
 #
 # With one seed each, the worse model wins more than once in four times. With 18 the order is nearly

@@ -1398,8 +1398,12 @@ assert lost > 1e-5 > regained
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Names lost.** (10 minutes, easy.) A colleague kept the tensors of a ViT-B/16 and threw the names away. For how many of them does the
-# shape alone tell which tensor it is? Done when your list holds five names.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. Names lost.** (10 minutes, easy.) A colleague kept the tensors of a ViT-B/16 and threw the names away. For how many
+# of them does the shape alone tell which tensor it is? Write `known(state)`, the sorted names of those. Then
+# `check(11, 1, known)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1415,13 +1419,21 @@ assert lost > 1e-5 > regained
 #
 # import torch
 # from vit import create_model
+# from vit.course import check
 #
+#
+# def known(state):
+#     often = Counter(value.shape for value in state.values())
+#     return sorted(name for name, value in state.items() if often[value.shape] == 1)
+#
+#
+# assert check(11, 1, known)
 # with torch.device("meta"):
 #     state = create_model("vit_b_16").state_dict()
-# often = Counter(value.shape for value in state.values())
-# known = [name for name, value in state.items() if often[value.shape] == 1]
-# assert sorted(known) == ["cls_token", "head.bias", "head.weight", "patch_embed.proj.weight", "pos_embed"]
-# assert (often[state["norm.weight"].shape], len(state)) == (75, 152)
+# ends = ["cls_token", "head.bias", "head.weight", "patch_embed.proj.weight", "pos_embed"]
+# assert known(state) == ends
+# vectors = sum(value.shape == state["norm.weight"].shape for value in state.values())
+# assert (vectors, len(state)) == (75, 152)
 # ```
 #
 # The ends of the model, and nothing between them. Nearly half of all tensors are vectors of length $D$. That is how
@@ -1429,9 +1441,9 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **2. The way back.** (25 minutes, hard.) A converter and its proof: give a model of ours, with noise in every tensor,
-# to Hugging Face's class. Done when `load_state_dict` is content and `assert torch.allclose(a, b, atol=1e-4)` holds for the
-# two logits.
+# **2. The way back.** (25 minutes, hard.) Write `to_huggingface(state, depth)`, which gives a state dict of ours the names
+# of `key_map("huggingface-5", depth)`, and `check(11, 2, to_huggingface)`. The proof: fill a model of ours with noise, and
+# compare its logits with those of Hugging Face's class.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1449,21 +1461,27 @@ assert lost > 1e-5 > regained
 # import torch
 # from torch import nn
 # from vit import VisionTransformer, ViTConfig
+# from vit.course import check
 # from vit.pretrained import key_map
 #
 # with warnings.catch_warnings(action="ignore"):
 #     import transformers
 #
+#
+# def to_huggingface(state, depth):
+#     theirs = {}
+#     for key, names in key_map("huggingface-5", depth).items():
+#         if key in state:  # not every model has a hidden layer in its head
+#             theirs |= dict(zip(names, state[key].chunk(len(names)), strict=True))
+#     return theirs
+#
+#
+# assert check(11, 2, to_huggingface)
 # torch.manual_seed(0)
 # sizes = dict(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=4, mlp_ratio=2.0)
 # ours = VisionTransformer(ViTConfig(num_classes=10, **sizes)).eval()
 # for name, p in ours.named_parameters():  # small tokens, or no ε would show
 #     nn.init.normal_(p, std=0.001 if name.startswith(("cls", "pos", "patch")) else 0.3)
-# state = {}
-# for key, names in key_map("huggingface-5", 2).items():
-#     if key.startswith("pre_logits"):  # a layer that this model does not have
-#         continue
-#     state |= dict(zip(names, ours.state_dict()[key].chunk(len(names)), strict=True))
 # config = transformers.ViTConfig(
 #     image_size=32,
 #     patch_size=8,
@@ -1475,24 +1493,23 @@ assert lost > 1e-5 > regained
 #     layer_norm_eps=1e-6,
 # )
 # theirs = transformers.ViTForImageClassification(config).eval()
-# theirs.load_state_dict(state)
+# theirs.load_state_dict(to_huggingface(ours.state_dict(), 2))
 # images = torch.randn(2, 3, 32, 32)
 # with torch.no_grad():
 #     a, b = ours(images), theirs(images).logits
-# assert a.std() > 0.1
-# assert torch.allclose(a, b, atol=1e-4)
+# assert a.std() > 0.1 and torch.allclose(a, b, atol=1e-4)
 # ```
 #
 # </details>
 #
-# **3. Undo an order.** (15 minutes, medium.) A language model's attention keeps each head's query, key and value together. Write the function
-# that puts its fused weight and bias in our order. Done when our attention with converted weights equals theirs,
-# `assert torch.allclose(attention(z), right, atol=1e-4)`, and with unconverted ones does not.
+# **3. Out of Flax.** (15 minutes, medium.) Google's file has three kernels where we have one matrix. Each is `(D, h, D/h)`:
+# inputs, heads, outputs of a head. Write `to_qkv(query, key, value, h)`, our weight `(3D, D)`. Then
+# `check(11, 3, to_qkv)`.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# Name the axes: the rows are $(h, 3, d)$ and should be $(3, h, d)$.
+# The rows of our weight are outputs: all of head 0, then all of head 1. Which axes may be joined, and which has to move?
 #
 # </details>
 # <details>
@@ -1500,36 +1517,27 @@ assert lost > 1e-5 > regained
 #
 # ```python
 # import torch
-# import torch.nn.functional as F
-# from vit.attention import Attention
+# from vit.course import check
 #
 #
-# def ours_from_interleaved(p, h):
-#     return p.unflatten(0, (h, 3, -1)).transpose(0, 1).flatten(0, 2)
+# def to_qkv(query, key, value, h):
+#     return torch.cat([kernel.flatten(1).T for kernel in (query, key, value)])
 #
 #
-# torch.manual_seed(0)
-# D, h = 24, 3
-# weight, bias, z = torch.randn(3 * D, D), torch.randn(3 * D), torch.randn(2, 5, D)
-# qkv = F.linear(z, weight, bias).reshape(2, 5, h, 3, D // h)  # as their code cuts it
-# q, k, v = qkv.permute(3, 0, 2, 1, 4)  # each (B, h, N, d)
-# right = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 5, D)
-#
-# attention = Attention(D, h)
-# with torch.no_grad():
-#     attention.qkv.weight.copy_(ours_from_interleaved(weight, h))
-#     attention.qkv.bias.copy_(ours_from_interleaved(bias, h))
-#     attention.proj.weight.copy_(torch.eye(D))
-#     attention.proj.bias.zero_()
-#     assert torch.allclose(attention(z), right, atol=1e-4)
-#     attention.qkv.weight.copy_(weight)
-#     assert not torch.allclose(attention(z), right, atol=1e-1)
+# query, key, value = torch.randn(3, 24, 3, 8)
+# z = torch.randn(5, 24)
+# right = torch.stack([torch.einsum("nd,dhe->nhe", z, w) for w in (query, key, value)], 1)
+# assert torch.allclose(z @ to_qkv(query, key, value, 3).T, right.flatten(1), atol=1e-4)
+# assert check(11, 3, to_qkv)
 # ```
+#
+# [Lesson 3](03_attention.ipynb#exercises) has an order by heads, where `reshape` alone fails, too.
 #
 # </details>
 #
-# **4. Detective.** (20 minutes, medium.) Of a model you may see the weights and the logits, but not the code. It uses the exact GELU, the tanh
-# form or the quick one. Which? Done when, for each of the three, your suspect is within 1e-4 and the others are not.
+# **4. Detective.** (20 minutes, medium.) Of a model you may see the weights and the logits, but not the code. It uses the
+# exact GELU, the tanh form or the quick one. Write `detective(stranger, model, images)`, which returns `"exact"`, `"tanh"`
+# or `"quick"`: `stranger(images)` gives logits, `model` is one of ours with its weights. Then `check(11, 4, detective)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1546,7 +1554,7 @@ assert lost > 1e-5 > regained
 #
 # import torch
 # from torch import nn
-# from vit import create_model
+# from vit.course import check
 #
 #
 # class Quick(nn.Module):
@@ -1554,28 +1562,19 @@ assert lost > 1e-5 > regained
 #         return x * torch.sigmoid(1.702 * x)
 #
 #
-# def with_act(model, act):
-#     model = copy.deepcopy(model)
-#     for block in model.blocks:
-#         block.mlp.act = act
-#     return model.eval()
+# def detective(stranger, model, images):
+#     forms = {"exact": nn.GELU(), "tanh": nn.GELU(approximate="tanh"), "quick": Quick()}
+#     distance = {}
+#     for name, act in forms.items():
+#         suspect = copy.deepcopy(model)
+#         for block in suspect.blocks:
+#             block.mlp.act = act
+#         with torch.no_grad():
+#             distance[name] = (suspect(images) - stranger(images)).abs().max().item()
+#     return min(distance, key=distance.get)
 #
 #
-# torch.manual_seed(0)
-# base = create_model("vit_nano_4", depth=2)
-# for p in base.parameters():
-#     if p.ndim > 1:  # norms keep their ones, or hardly anything would reach the GELU
-#         nn.init.normal_(p, std=0.2)
-# forms = {"exact": nn.GELU(), "tanh": nn.GELU(approximate="tanh"), "quick": Quick()}
-# images = torch.randn(4, 3, 32, 32)
-# with torch.no_grad():
-#     for truth in forms:
-#         stranger = with_act(base, forms[truth])(images)
-#         distance = {
-#             name: (with_act(base, act)(images) - stranger).abs().max().item() for name, act in forms.items()
-#         }
-#         assert min(distance, key=distance.get) == truth
-#         assert sorted(distance.values())[1] > 1e-4 > distance[truth]
+# assert check(11, 4, detective)
 # ```
 #
 # </details>

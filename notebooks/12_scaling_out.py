@@ -1498,9 +1498,12 @@ assert first > 10 * quickest
 # %% [markdown] anchor="exercises"
 # ## Exercises
 #
-# **1. Unequal parts.** (10 minutes, easy.) A batch of 50 is cut into parts of 16, 16, 16 and 2. Show that the mean of
-# the four gradients is not the gradient of the batch, and mend it. Done when `assert_close(right, whole)` holds, and
-# `assert not torch.allclose(wrong, whole, atol=1e-3)`.
+# Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
+# usual mistakes.
+#
+# **1. Unequal parts.** (10 minutes, easy.) A batch of 50 is cut into parts of 16, 16, 16 and 2. Why is the mean of the
+# four gradients not the gradient of the batch? Write `gradient(W, x, y, size)`: the gradient by `W` of
+# `F.cross_entropy(x @ W, y)`, from parts of at most `size` pictures. Then `check(12, 1, gradient)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1514,30 +1517,25 @@ assert first > 10 * quickest
 # ```python
 # import torch
 # import torch.nn.functional as F
-#
-# torch.manual_seed(0)
-# W = torch.randn(8, 3, requires_grad=True)
-# x, y = torch.randn(50, 8), torch.randint(3, (50,))
+# from vit.course import check
 #
 #
-# def gradient(x, y):
-#     return torch.autograd.grad(F.cross_entropy(x @ W, y), W)[0]
+# def gradient(W, x, y, size):
+#     W = W.clone().requires_grad_()
+#     for a, b in zip(x.split(size), y.split(size), strict=True):
+#         (F.cross_entropy(a @ W, b) * len(b) / len(y)).backward()
+#     return W.grad
 #
 #
-# whole, parts = gradient(x, y), list(zip(x.split(16), y.split(16), strict=True))
-# wrong = sum(gradient(a, b) for a, b in parts) / len(parts)
-# right = sum(gradient(a, b) * len(b) for a, b in parts) / len(y)
-# assert not torch.allclose(wrong, whole, atol=1e-3)
-# torch.testing.assert_close(right, whole)
+# assert check(12, 1, gradient)
 # ```
 #
 # </details>
 #
 # **2. How slow may the wire be?** (15 minutes, medium; for it read the fold on
-# [the arithmetic of a cluster](#paper).) For ViT-B/16 with DDP and 64 images on each of 64 GPUs: from which bandwidth
-# on is the wire hidden completely behind the backward pass? Done when a step over a slightly faster wire takes as long
-# as its computing alone, `assert step_seconds(flops, sent, bandwidth=1.001 * needed, **gpu) == alone`, and one over a
-# wire a tenth slower takes longer.
+# [the arithmetic of a cluster](#paper).) From which bandwidth on is the wire hidden completely behind the backward pass?
+# Write `bandwidth(sent, flops, peak, utilisation, hidden)`, in bytes per second, and `check(12, 2, bandwidth)`. What is it
+# for ViT-B/16 with DDP and 64 images on each of 64 GPUs?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1551,11 +1549,18 @@ assert first > 10 * quickest
 # ```python
 # from vit import get_config
 # from vit.cost import count_parameters, step_seconds, traffic, training_flops
+# from vit.course import check
 #
+#
+# def bandwidth(sent, flops, peak, utilisation, hidden):
+#     return sent / (hidden * flops / (peak * utilisation))
+#
+#
+# assert check(12, 2, bandwidth)
 # config = get_config("vit_b_16")
 # flops, sent = training_flops(config, 64), traffic(count_parameters(config), 64)
 # gpu = {"peak": 989e12, "utilisation": 0.4, "hidden": 2 / 3}
-# needed = sent / (2 / 3 * flops / (989e12 * 0.4))
+# needed = bandwidth(sent, flops, **gpu)
 # alone = step_seconds(flops, 0, bandwidth=1.0, **gpu)
 # assert step_seconds(flops, sent, bandwidth=1.001 * needed, **gpu) == alone
 # assert step_seconds(flops, sent, bandwidth=0.9 * needed, **gpu) > alone
@@ -1567,9 +1572,9 @@ assert first > 10 * quickest
 # </details>
 #
 # **3. Forget and compute again.** (25 minutes, hard.) *Activation checkpointing* keeps only the input of each block,
-# and computes the block again when the backward pass arrives. Do it with `torch.utils.checkpoint` for a small model:
-# same gradients, fewer bytes. Done when all gradients agree and `assert little < much / 5` holds for the bytes kept. How
-# many FLOPs does it cost, and what does it do for the 22B model of [the cluster](#paper)?
+# and computes the block again when the backward pass arrives. Write `forgetful(model, images)`, the model's logits with
+# `torch.utils.checkpoint` for each block: same gradients, fewer bytes. Then `check(12, 3, forgetful)`. How many FLOPs does
+# it cost, and what does it do for the 22B model of [the cluster](#paper)?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1582,40 +1587,20 @@ assert first > 10 * quickest
 # <summary>Solution</summary>
 #
 # ```python
-# import torch
-# from torch.autograd.graph import saved_tensors_hooks
 # from torch.utils.checkpoint import checkpoint
-# from vit import ViTConfig, create_model
+# from vit import ViTConfig
 # from vit.cost import activation_bytes
-#
-# torch.manual_seed(0)
-# model, images = create_model("vit_nano_4"), torch.randn(4, 3, 32, 32)
+# from vit.course import check
 #
 #
-# def run(again):
-#     storages = {}
-#
-#     def note(t):
-#         storages[t.untyped_storage().data_ptr()] = t.untyped_storage()
-#         return t
-#
-#     model.zero_grad()
-#     with saved_tensors_hooks(note, lambda t: t):
-#         x = model.embed(images)
-#         for block in model.blocks:
-#             x = checkpoint(block, x, use_reentrant=False) if again else block(x)
-#         out = model.forward_head(model.norm(x))
-#     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-#     out.square().sum().backward()
-#     kept = sum(s.nbytes() for address, s in storages.items() if address not in own)
-#     return kept, [p.grad.clone() for p in model.parameters()]
+# def forgetful(model, images):
+#     x = model.embed(images)
+#     for block in model.blocks:
+#         x = checkpoint(block, x, use_reentrant=False)
+#     return model.forward_head(model.norm(x))
 #
 #
-# (much, one), (little, two) = run(False), run(True)
-# assert little < much / 5
-# for a, b in zip(one, two, strict=True):
-#     torch.testing.assert_close(a, b)
-#
+# assert check(12, 3, forgetful)
 # huge = ViTConfig(patch_size=14, embed_dim=6144, depth=48, num_heads=48)
 # inputs = 4 * huge.depth * huge.num_tokens * huge.embed_dim
 # assert 64 * activation_bytes(huge) > 80e9 > 64 * inputs
