@@ -608,6 +608,12 @@ assert_close(right.sum(-1), torch.ones(2, 36))
 # shuffling the tokens of `x` by `order` shuffles `attend(x)` in the same way. Then `check(0, 2, is_blind)`.
 #
 # <details>
+# <summary>Hint</summary>
+#
+# Shuffle before, and shuffle after: when are the two the same? `x[:, order]` shuffles tokens.
+#
+# </details>
+# <details>
 # <summary>Solution</summary>
 #
 # ```python
@@ -637,6 +643,12 @@ assert_close(right.sum(-1), torch.ones(2, 36))
 # **3. Count by hand.** (10 minutes, easy.) Write `block_parameters(D)`: how many parameters has one `Block` of this
 # lesson? Then `check(0, 3, block_parameters)`.
 #
+# <details>
+# <summary>Hint</summary>
+#
+# Four linear layers, each with a bias, and two norms with a scale and a shift each.
+#
+# </details>
 # <details>
 # <summary>Solution</summary>
 #

@@ -624,7 +624,8 @@ assert difference > 1e-2
 # <details>
 # <summary>Hint</summary>
 #
-# The output side of a convolution is $\lfloor (H + 2p - k)/s \rfloor + 1$.
+# The output side is $\lfloor (H + 2p - k)/s \rfloor + 1$. `F.fold` is not the inverse of `unfold`: it adds up whatever lies on a
+# pixel. What does it make of ones?
 #
 # </details>
 # <details>
@@ -648,8 +649,9 @@ assert difference > 1e-2
 # ```
 #
 # Most pixels now appear in several windows. The pixels can still be recovered from the windows, since each appears at
-# least once, but the windows are no longer free: not every list of windows is an image. And there are four times as
-# many tokens.
+# least once, but the windows are no longer free: not every list of windows is an image. There are four times as many
+# tokens, and whether pixels come back from *them* depends on their width. With $D = 64$ they hold fewer numbers than the
+# image, and there is no inverse.
 #
 # </details>
 #
@@ -688,6 +690,12 @@ assert difference > 1e-2
 # **4. Rectangles.** (5 minutes, easy.) What shape has the output of `PatchEmbed` for images of `H` × `W` pixels? Write
 # `tokens_shape(B, H, W, P, D)`. Then `check(1, 4, tokens_shape)`.
 #
+# <details>
+# <summary>Hint</summary>
+#
+# How many patches stand side by side, and how many below each other?
+#
+# </details>
 # <details>
 # <summary>Solution</summary>
 #

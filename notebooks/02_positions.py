@@ -1034,7 +1034,7 @@ for kind in (Careless, Careful):
 # <details>
 # <summary>Hint</summary>
 #
-# Each hand turns by the fixed angle $3\omega_k$. Turning is linear in its sine and cosine: write down
+# Each hand turns by the fixed angle $s\,\omega_k$. Turning is linear in its sine and cosine: write down
 # $\sin(\alpha + \beta)$ and $\cos(\alpha + \beta)$.
 #
 # </details>
@@ -1070,7 +1070,7 @@ for kind in (Careless, Careful):
 # <details>
 # <summary>Hint</summary>
 #
-# The expression that built `of_grid` works for learned codes as it stands.
+# The expression that built `of_grid` works for any codes as it stands.
 #
 # </details>
 # <details>

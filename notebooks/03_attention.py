@@ -1125,7 +1125,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # assert check(3, 3, class_row)
 # ```
 #
-# One row instead of all: the cost grows in proportion to the number of tokens.
+# One row instead of all: the cost grows in proportion to the number of tokens. Only in the last block, though. In the
+# others the next block reads every token's output.
 #
 # </details>
 #
@@ -1171,7 +1172,7 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # <details>
 # <summary>Hint</summary>
 #
-# The key bias is the middle third of `qkv.bias`. What does it add to the scores of one row?
+# What does a bias of the queries, of the keys, of the values add to the scores of one row? What does the softmax ignore?
 #
 # </details>
 # <details>
@@ -1236,8 +1237,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # assert check(3, 6, cross_shapes)
 # ```
 #
-# A softmax along the wrong axis would have the same shapes here, too. The row sums tell: seven columns that each sum to 1
-# give three rows that sum to 7/3 on average.
+# A softmax along the wrong axis would have the same shapes, too. The row sums tell: seven columns that each sum to 1 give
+# three rows that sum to 7/3 on average.
 #
 # </details>
 

@@ -1120,7 +1120,7 @@ for block in model.blocks:
 # <details>
 # <summary>Hint</summary>
 #
-# Two lines each. In which of the two is the last thing that happens to a token a norm?
+# Two lines each, and a third function for the pair. In which of the two is the last thing that happens to a token a norm?
 #
 # </details>
 # <details>
@@ -1227,7 +1227,7 @@ for block in model.blocks:
 # <details>
 # <summary>Hint</summary>
 #
-# Subclass `Block`, add two parameters of shape `(D,)`, and multiply before each addition.
+# The two lines of the pre-norm block, with a product before each addition.
 #
 # </details>
 # <details>

@@ -1413,7 +1413,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 # <details>
 # <summary>Hint</summary>
 #
-# timm calls that norm `fc_norm`. Two methods have to be overridden: `forward_features` and `forward_head`.
+# timm calls that norm `fc_norm`. `model.embed` and `model.blocks` come before it, `model.head` after it.
 #
 # </details>
 # <details>
@@ -1451,7 +1451,8 @@ assert not torch.allclose(first, last, atol=1e-3)
 # <details>
 # <summary>Hint</summary>
 #
-# Override `embed`. If the registers come last, token 0 is still the class token.
+# `model.embed` gives the other tokens. If the registers come last, token 0 is still the class token, which
+# `model.forward_head` reads.
 #
 # </details>
 # <details>

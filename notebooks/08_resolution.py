@@ -1129,8 +1129,8 @@ assert spoiled < sound
 # <details>
 # <summary>Hint</summary>
 #
-# `position_similarity` returns the mean similarity of pairs that are 0, 1, 2, … apart. Before you compute anything:
-# how far apart are neighbours, in old patches?
+# The table without its prefix is a grid of vectors: slices of it, shifted by one, are neighbours. Before you compute
+# anything: how far apart are they, in old patches?
 #
 # </details>
 # <details>

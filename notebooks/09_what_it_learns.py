@@ -1329,7 +1329,7 @@ if prefix:
 # <details>
 # <summary>Hint</summary>
 #
-# `attention_distance(torch.full((n, n), 1 / n), (1, n), 0)`.
+# The sum of all $|i - j|$ is $n(n^2 - 1)/3$. `attention_distance` can tell whether you are right.
 #
 # </details>
 # <details>
@@ -1361,7 +1361,8 @@ if prefix:
 # <details>
 # <summary>Hint</summary>
 #
-# Mean of each diagonal, as in the lesson; then number the patches column by column instead of row by row.
+# Mean of each diagonal, as in the lesson. To see where they come from, number the patches column by column instead of
+# row by row.
 #
 # </details>
 # <details>
@@ -1397,7 +1398,7 @@ if prefix:
 # <summary>Hint</summary>
 #
 # `broken.blocks[-n:] = twin.blocks[-n:]` does not work on a `ModuleList`; loop and assign one by one. Accuracy should
-# fall at once. The maps?
+# fall. The maps?
 #
 # </details>
 # <details>

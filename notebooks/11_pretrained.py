@@ -1542,8 +1542,8 @@ assert lost > 1e-5 > regained
 # <details>
 # <summary>Hint</summary>
 #
-# Build all three suspects from the weights and ask them what the stranger was asked. Make the activations large enough
-# for the forms to differ.
+# Build all three suspects from copies of the model, with another `block.mlp.act`, and ask them what the stranger is
+# asked.
 #
 # </details>
 # <details>

@@ -27,7 +27,7 @@ def kind(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, list):
-        return f"{len(value)} values"
+        return f"{len(value)} value{'' if len(value) == 1 else 's'}"
     words = {dict: "a dict", str: f"the text {value!r}", type(None): "None"}
     number = isinstance(value, int | float | complex)
     return f"the number {show(value)}" if number else words.get(type(value), f"a {type(value).__name__}")
