@@ -618,14 +618,14 @@ assert difference > 1e-2
 # </details>
 #
 # **2. Overlap.** (15 minutes, medium.) Some later models let patches overlap: windows of 16 with `stride=8, padding=4`.
-# How many tokens come out for 224 pixels? Is anything lost? Write `put_back(windows, side)`, which makes images of their
-# windows `(B, C·16·16, N)`, as `F.unfold` cuts them. Then `check(1, 2, put_back)`.
+# How many tokens come out for 224 pixels? Is anything lost? Write `put_back(windows, side)`, which makes images of
+# their windows `(B, C·16·16, N)`, as `F.unfold` cuts them. Then `check(1, 2, put_back)`.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# The output side is $\lfloor (H + 2p - k)/s \rfloor + 1$. `F.fold` is not the inverse of `unfold`: it adds up whatever lies on a
-# pixel. What does it make of ones?
+# The output side is $\lfloor (H + 2p - k)/s \rfloor + 1$. `F.fold` is not the inverse of `unfold`: it adds up whatever
+# lies on a pixel. What does it make of ones?
 #
 # </details>
 # <details>
@@ -650,8 +650,8 @@ assert difference > 1e-2
 #
 # Most pixels now appear in several windows. The pixels can still be recovered from the windows, since each appears at
 # least once, but the windows are no longer free: not every list of windows is an image. There are four times as many
-# tokens, and whether pixels come back from *them* depends on their width. With $D = 64$ they hold fewer numbers than the
-# image, and there is no inverse.
+# tokens, and whether pixels come back from *them* depends on their width. With $D = 64$ they hold fewer numbers than
+# the image, and there is no inverse.
 #
 # </details>
 #

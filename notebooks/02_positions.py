@@ -983,9 +983,9 @@ for kind in (Careless, Careful):
 # Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
 # usual mistakes.
 #
-# **1. Rolled.** (10 minutes, easy.) Roll a picture of width `W` to the side by `a` pixels: what leaves on one side comes
-# in on the other. Which shifts will the class token of a model without positions not notice? Write `unnoticed(W, P)`, the
-# list of them from 1 to `W - 1`. Then `check(2, 1, unnoticed)`.
+# **1. Rolled.** (10 minutes, easy.) Roll a picture of width `W` to the side by `a` pixels: what leaves on one side
+# comes in on the other. Which shifts will the class token of a model without positions not notice? Write
+# `unnoticed(W, P)`, the list of them from 1 to `W - 1`. Then `check(2, 1, unnoticed)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1097,9 +1097,9 @@ for kind in (Careless, Careful):
 #
 # </details>
 #
-# **4. Read a tile.** (10 minutes, medium.) Write `kind(tile, row, column)`, which says of a 14 × 14 tile of similarities
-# and the place of its query whether the positions were `"1-D"` waves, `"2-D"` waves or `"noise"`, from two of its cells.
-# Then `check(2, 4, kind)`.
+# **4. Read a tile.** (10 minutes, medium.) Write `kind(tile, row, column)`, which says of a 14 × 14 tile of
+# similarities and the place of its query whether the positions were `"1-D"` waves, `"2-D"` waves or `"noise"`, from two
+# of its cells. Then `check(2, 4, kind)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1132,8 +1132,8 @@ for kind in (Careless, Careful):
 # </details>
 #
 # **5. There and back.** (10 minutes, medium; [another size](#other-grid) has the tool.) Resize positions from 14 × 14
-# to 28 × 28 and back again. Write `loss(positions)` for `(196, D)`: the norm of the error over that of the positions. Is
-# it larger for 2-D waves or for noise? Then `check(2, 5, loss)`.
+# to 28 × 28 and back again. Write `loss(positions)` for `(196, D)`: the norm of the error over that of the positions.
+# Is it larger for 2-D waves or for noise? Then `check(2, 5, loss)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1168,8 +1168,8 @@ for kind in (Careless, Careful):
 # </details>
 #
 # **6. A base for images.** (15 minutes, hard.) Write `smallest(base, dim, side)`: the smallest cosine similarity of two
-# rows of 2-D waves with this base in place of 10000, for side × side patches. How does base 100 change it, and what share
-# of the hands makes half a turn? Then `check(2, 6, smallest)`.
+# rows of 2-D waves with this base in place of 10000, for side × side patches. How does base 100 change it, and what
+# share of the hands makes half a turn? Then `check(2, 6, smallest)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1207,7 +1207,8 @@ for kind in (Careless, Careful):
 # ```
 #
 # With base 100 about a third of the hands make half a turn within 14 patches, with base 10000 about a sixth. So distant
-# patches differ in more columns. Whether a model profits is another question: its matrices can amplify the few columns that do move.
+# patches differ in more columns. Whether a model profits is another question: its matrices can amplify the few columns
+# that do move.
 #
 # </details>
 

@@ -1041,8 +1041,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # usual mistakes.
 #
 # **1. With a pencil.** (15 minutes, easy.) Keep the toy's tokens and our $\mathbf{U}_v$, let $\mathbf{U}_q$ and
-# $\mathbf{U}_k$ be the identity. What is the flat token's output, and whom does the horizontal edge take most from? Then
-# write `attend(tokens, U_v)` for tokens of any width, and `check(3, 1, attend)`.
+# $\mathbf{U}_k$ be the identity. What is the flat token's output, and whom does the horizontal edge take most from?
+# Then write `attend(tokens, U_v)` for tokens of any width, and `check(3, 1, attend)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1073,8 +1073,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # </details>
 #
 # **2. Somebody else's order.** (15 minutes, medium.) In some code the rows of the fused matrix `(3D, D)` go by heads:
-# query, key and value of head 0, each $d$ rows, then head 1, and so on. Write `to_ours(weight, h)`, which sorts them into
-# our order. Then `check(3, 2, to_ours)`.
+# query, key and value of head 0, each $d$ rows, then head 1, and so on. Write `to_ours(weight, h)`, which sorts them
+# into our order. Then `check(3, 2, to_ours)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1101,8 +1101,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # </details>
 #
 # **3. One query.** (10 minutes, easy.) After the last block only the class token's output is read. Write
-# `class_row(q, k, v)`, the attention of token 0 alone, `(B, h, 1, d)`, for `q, k, v` of any `(B, h, T, d)`. How does the
-# cost of the attention matrix grow now? Then `check(3, 3, class_row)`.
+# `class_row(q, k, v)`, the attention of token 0 alone, `(B, h, 1, d)`, for `q, k, v` of any `(B, h, T, d)`. How does
+# the cost of the attention matrix grow now? Then `check(3, 3, class_row)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1172,7 +1172,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # <details>
 # <summary>Hint</summary>
 #
-# What does a bias of the queries, of the keys, of the values add to the scores of one row? What does the softmax ignore?
+# What does a bias of the queries, of the keys, of the values add to the scores of one row? What does the softmax
+# ignore?
 #
 # </details>
 # <details>
@@ -1237,8 +1238,8 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # assert check(3, 6, cross_shapes)
 # ```
 #
-# A softmax along the wrong axis would have the same shapes, too. The row sums tell: seven columns that each sum to 1 give
-# three rows that sum to 7/3 on average.
+# A softmax along the wrong axis would have the same shapes, too. The row sums tell: seven columns that each sum to 1
+# give three rows that sum to 7/3 on average.
 #
 # </details>
 

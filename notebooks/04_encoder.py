@@ -1084,8 +1084,8 @@ for block in model.blocks:
 # Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
 # usual mistakes.
 #
-# **1. With a pencil.** (10 minutes, easy.) What does a layer norm with $\varepsilon = 0$, scale 1 and shift 0 make of the
-# token $[1, 3, 5, 3]$? Then write `norm(x)` for tokens `(T, D)`, without PyTorch's, and `check(4, 1, norm)`.
+# **1. With a pencil.** (10 minutes, easy.) What does a layer norm with $\varepsilon = 0$, scale 1 and shift 0 make of
+# the token $[1, 3, 5, 3]$? Then write `norm(x)` for tokens `(T, D)`, without PyTorch's, and `check(4, 1, norm)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1114,13 +1114,15 @@ for block in model.blocks:
 #
 # </details>
 #
-# **2. Equations 2 and 3.** (10 minutes, medium.) From memory, write `orders(block, x)` with the four parts `norm1`, `attn`,
-# `norm2` and `mlp` of a `vit.encoder.Block`. It returns a pair: pre-norm, and post-norm. Then `check(4, 2, orders)`.
+# **2. Equations 2 and 3.** (10 minutes, medium.) From memory, write `orders(block, x)` with the four parts `norm1`,
+# `attn`, `norm2` and `mlp` of a `vit.encoder.Block`. It returns a pair: pre-norm, and post-norm. Then
+# `check(4, 2, orders)`.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# Two lines each, and a third function for the pair. In which of the two is the last thing that happens to a token a norm?
+# Two lines each, and a third function for the pair. In which of the two is the last thing that happens to a token a
+# norm?
 #
 # </details>
 # <details>
@@ -1149,9 +1151,9 @@ for block in model.blocks:
 #
 # </details>
 #
-# **3. A norm forgets size.** (15 minutes, medium.) Prove that $\mathrm{LN}(c\,\mathbf{x}) = \mathrm{LN}(\mathbf{x})$ for
-# $c > 0$ when $\varepsilon = 0$. How much does the attention of a pre-norm block write when its input is multiplied by $c$?
-# Write `relative_write(block, x, c)`: the norm of what it writes over that of its input, `c * x`. Then
+# **3. A norm forgets size.** (15 minutes, medium.) Prove that $\mathrm{LN}(c\,\mathbf{x}) = \mathrm{LN}(\mathbf{x})$
+# for $c > 0$ when $\varepsilon = 0$. How much does the attention of a pre-norm block write when its input is multiplied
+# by $c$? Write `relative_write(block, x, c)`: the norm of what it writes over that of its input, `c * x`. Then
 # `check(4, 3, relative_write)`.
 #
 # <details>
@@ -1221,8 +1223,8 @@ for block in model.blocks:
 # </details>
 #
 # **5. LayerScale.** (15 minutes, medium.) Touvron et al. (2021, CaiT) multiply each branch by a learned vector, one
-# number per feature, that starts near zero. Write `layer_scale(block, x, scale1, scale2)` with the parts of `vit`'s block.
-# How many parameters does it add? Then `check(4, 5, layer_scale)`.
+# number per feature, that starts near zero. Write `layer_scale(block, x, scale1, scale2)` with the parts of `vit`'s
+# block. How many parameters does it add? Then `check(4, 5, layer_scale)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1247,7 +1249,8 @@ for block in model.blocks:
 # torch.manual_seed(0)
 # block, x = Block(64, 4, 256), torch.randn(2, 10, 64)
 # start = torch.full((64,), 1e-4)  # two of them: 2D parameters more
-# assert (layer_scale(block, x, start, start) - x).abs().max() < 1e-3  # the identity, almost
+# written = layer_scale(block, x, start, start) - x
+# assert written.abs().max() < 1e-3  # almost the identity
 # assert (block(x) - x).abs().max() > 1e-1
 # assert check(4, 5, layer_scale)
 # ```

@@ -1281,9 +1281,10 @@ assert not torch.allclose(first, last, atol=1e-3)
 # Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
 # usual mistakes.
 #
-# **1. From memory.** (30 minutes, medium.) Close this page and write the class `Yours`: patches, class token, positions,
-# blocks, norm, head. Name the parts as here. Without arguments it is for images of 32 pixels, patches of 4, $D = 128$, six
-# blocks, four heads, an MLP of 256 and ten classes. Then `check(5, 1, Yours)`, which loads our weights into it.
+# **1. From memory.** (30 minutes, medium.) Close this page and write the class `Yours`: patches, class token,
+# positions, blocks, norm, head. Name the parts as here. Without arguments it is for images of 32 pixels, patches of 4,
+# $D = 128$, six blocks, four heads, an MLP of 256 and ten classes. Then `check(5, 1, Yours)`, which loads our weights
+# into it.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1374,7 +1375,7 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # **3. One million.** (20 minutes, easy.) Design two ViTs for 32 × 32 images and ten classes, `deep` and `wide`, each
 # with 900,000 to a million parameters, by `get_config("vit_nano_4", embed_dim=…, depth=…)`. Where do you spend them?
-# Count on paper first. Then `check(5, 3, (deep, wide))`.
+# Count on paper first. Then `designs = deep, wide` and `check(5, 3, designs)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1444,9 +1445,9 @@ assert not torch.allclose(first, last, atol=1e-3)
 #
 # </details>
 #
-# **5. Registers.** (20 minutes, medium.) Darcet et al. (2024) add a few extra learned tokens that stand for no patch and
-# are thrown away at the end. Write `with_registers(model, images, registers)`: the logits when registers `(1, R, D)`
-# follow the other tokens, after the positions and through all blocks. Then `check(5, 5, with_registers)`.
+# **5. Registers.** (20 minutes, medium.) Darcet et al. (2024) add a few extra learned tokens that stand for no patch
+# and are thrown away at the end. Write `with_registers(model, images, registers)`: the logits when registers
+# `(1, R, D)` follow the other tokens, after the positions and through all blocks. Then `check(5, 5, with_registers)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1479,8 +1480,8 @@ assert not torch.allclose(first, last, atol=1e-3)
 # </details>
 #
 # **6. What training remembers.** (45 minutes, hard.) For the backward pass PyTorch keeps tensors of the forward pass.
-# Write `saved_bytes(model, images)`: how many bytes, without the parameters? Then `check(5, 6, saved_bytes)`, and compare
-# the bytes per image with those of the parameters.
+# Write `saved_bytes(model, images)`: how many bytes, without the parameters? Then `check(5, 6, saved_bytes)`, and
+# compare the bytes per image with those of the parameters.
 #
 # <details>
 # <summary>Hint</summary>

@@ -1335,9 +1335,9 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **3. Kill a run.** (10 minutes, easy, open.) In a terminal start `vit train --out runs/killed`, and press Ctrl-C after an
-# epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. What was there after Ctrl-C,
-# what was not, and what would you have lost without it?
+# **3. Kill a run.** (10 minutes, easy, open.) In a terminal start `vit train --out runs/killed`, and press Ctrl-C after
+# an epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. What was there after
+# Ctrl-C, what was not, and what would you have lost without it?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1401,9 +1401,9 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **5. A large batch in small memory.** (20 minutes, medium.) Your memory holds 16 pictures, and the recipe says 64. Show
-# that four backward passes can give the gradient of the whole batch. Write `accumulate(model, x, y, parts)`, which leaves
-# that gradient in the parameters. What must be done to the loss? Then `check(6, 5, accumulate)`.
+# **5. A large batch in small memory.** (20 minutes, medium.) Your memory holds 16 pictures, and the recipe says 64.
+# Show that four backward passes can give the gradient of the whole batch. Write `accumulate(model, x, y, parts)`, which
+# leaves that gradient in the parameters. What must be done to the loss? Then `check(6, 5, accumulate)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1432,10 +1432,11 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **6. A moving average of weights.** (20 minutes, medium.) In an EMA, each step does $\bar\theta \leftarrow d\,\bar\theta
-# + (1 - d)\, \theta$. How much of it is still the random start after 100 steps with $d = 0.99$, and why does `Trainer`
-# begin with a smaller $d$? Write `start_share(d, steps, warm)`, where `warm` asks for `Trainer`'s way: in step $t = 1, 2,
-# \dots$ it takes $\min(d, (1 + t) / (10 + t))$. Then `check(6, 6, start_share)`.
+# **6. A moving average of weights.** (20 minutes, medium.) In an EMA, each step does
+# $\bar\theta \leftarrow d\,\bar\theta + (1 - d)\, \theta$. How much of it is still the random start after 100 steps
+# with $d = 0.99$, and why does `Trainer` begin with a smaller $d$? Write `start_share(d, steps, warm)`, where `warm`
+# asks for `Trainer`'s way: in step $t = 1, 2, \dots$ it takes $\min(d, (1 + t) / (10 + t))$. Then
+# `check(6, 6, start_share)`.
 #
 # <details>
 # <summary>Hint</summary>

@@ -861,10 +861,10 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **2. The right to remain silent.** (20 minutes, medium.) Let the model answer only above a threshold of confidence. How
-# does accuracy grow with silence? Write `accuracy_at(confidence, right)`: the accuracy on the 1, 2, …, $M$ pictures of
-# highest confidence. Then `check(7, 2, accuracy_at)`, and draw it against *coverage*, the share of pictures that get an
-# answer.
+# **2. The right to remain silent.** (20 minutes, medium.) Let the model answer only above a threshold of confidence.
+# How does accuracy grow with silence? Write `accuracy_at(confidence, right)`: the accuracy on the 1, 2, …, $M$ pictures
+# of highest confidence. Then `check(7, 2, accuracy_at)`, and draw it against *coverage*, the share of pictures that get
+# an answer.
 #
 # <details>
 # <summary>Hint</summary>
@@ -901,9 +901,9 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **3. Strangers.** (20 minutes, medium.) Show the model of drawn shapes pieces of photographs. Write `pieces(photo, side)`,
-# which cuts `(3, H, W)` into `(n, 3, side, side)`, row by row, and `check(7, 3, pieces)`. How often is the model more than
-# 90 % sure?
+# **3. Strangers.** (20 minutes, medium.) Show the model of drawn shapes pieces of photographs. Write
+# `pieces(photo, side)`, which cuts `(3, H, W)` into `(n, 3, side, side)`, row by row, and `check(7, 3, pieces)`. How
+# often is the model more than 90 % sure?
 #
 # <details>
 # <summary>Hint</summary>
@@ -941,8 +941,8 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # %% [markdown] tags=["deeper"]
 # ### Two more exercises
 #
-# **4. An interval from memory.** (15 minutes, medium, on paper first.) Derive Wilson's two ends from the inequality, and
-# write `wilson(correct, n)` for $z = 1.96$. Then `check(7, 4, wilson)`.
+# **4. An interval from memory.** (15 minutes, medium, on paper first.) Derive Wilson's two ends from the inequality,
+# and write `wilson(correct, n)` for $z = 1.96$. Then `check(7, 4, wilson)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -972,8 +972,8 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # </details>
 #
 # **5. Without PyTorch.** (40 minutes, hard.) [The how-to page](../howto.md) exports a model. Classify a drawn picture
-# from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow image what the
-# model wants, and `check(7, 5, to_input)`. Then compare your program's answer with `Classifier.predict`.
+# from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow image what
+# the model wants, and `check(7, 5, to_input)`. Then compare your program's answer with `Classifier.predict`.
 #
 # <details>
 # <summary>Hint</summary>

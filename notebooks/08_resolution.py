@@ -1122,8 +1122,8 @@ assert spoiled < sound
 # Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
 # usual mistakes.
 #
-# **1. A wide picture.** (20 minutes, easy.) Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many rows has
-# its table now, and how does the similarity of neighbours change, along a row and along a column? Write
+# **1. A wide picture.** (20 minutes, easy.) Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many
+# rows has its table now, and how does the similarity of neighbours change, along a row and along a column? Write
 # `alike(pos_embed, grid, prefix)`: the mean cosine of neighbours in a row, and in a column. Then `check(8, 1, alike)`.
 #
 # <details>
@@ -1164,14 +1164,15 @@ assert spoiled < sound
 # ```
 #
 # It has 129 rows, 8 × 16 and the class token's. Neighbours in a row are now half an old patch apart, and more alike.
-# Neighbours in a column are as far apart as before. The model takes the wide picture for a square one that was stretched to twice its width.
+# Neighbours in a column are as far apart as before. The model takes the wide picture for a square one that was
+# stretched to twice its width.
 #
 # </details>
 #
-# **2. Which way up?** (30 minutes, medium.) Turn triangles, crescents, hearts and arrows by 0, 90, 180 or 270 degrees, and
-# ask a probe on the shipped `shapes` model by how much, and another on the *same* features which of the four shapes it is.
-# Write `probe(f, labels, n)`: fitted to the first `n` features as [above](#probe), with ridge `1e-2`, its accuracy on the
-# others. Then `check(8, 2, probe)`.
+# **2. Which way up?** (30 minutes, medium.) Turn triangles, crescents, hearts and arrows by 0, 90, 180 or 270 degrees,
+# and ask a probe on the shipped `shapes` model by how much, and another on the *same* features which of the four shapes
+# it is. Write `probe(f, labels, n)`: fitted to the first `n` features as [above](#probe), with ridge `1e-2`, its
+# accuracy on the others. Then `check(8, 2, probe)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1220,9 +1221,9 @@ assert spoiled < sound
 #
 # </details>
 #
-# **3. Bytes for a larger model.** (15 minutes, easy; open [the fold on freezing](#freezing) first.) How many GiB do weights,
-# gradients and AdamW's moments of ViT-L/16 take, with everything trained and with the head alone, for 37 classes? Write
-# `gib(total, trained)` for numbers of parameters. Then `check(8, 3, gib)`.
+# **3. Bytes for a larger model.** (15 minutes, easy; open [the fold on freezing](#freezing) first.) How many GiB do
+# weights, gradients and AdamW's moments of ViT-L/16 take, with everything trained and with the head alone, for 37
+# classes? Write `gib(total, trained)` for numbers of parameters. Then `check(8, 3, gib)`.
 #
 # <details>
 # <summary>Hint</summary>

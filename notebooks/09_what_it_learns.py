@@ -1322,8 +1322,8 @@ if prefix:
 # Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
 # usual mistakes.
 #
-# **1. Uniform, on paper.** (15 minutes, easy.) How far does uniform attention look, on average, on one row of $n$ patches?
-# Write `mean_distance(n)` without a loop, and say what it tends to, as a part of the row. Then
+# **1. Uniform, on paper.** (15 minutes, easy.) How far does uniform attention look, on average, on one row of $n$
+# patches? Write `mean_distance(n)` without a loop, and say what it tends to, as a part of the row. Then
 # `check(9, 1, mean_distance)`.
 #
 # <details>
@@ -1353,10 +1353,10 @@ if prefix:
 #
 # </details>
 #
-# **2. Stripes without learning.** (20 minutes, medium; open the fold [on stripes](#stripes) first.) `sincos_2d` of lesson 2
-# *is* made of waves. Where are the stripes of its $N \times N$ matrix on a grid of 4 × 16, and do they come from the
-# waves? Write `first_peak(matrix)`: the first $k > 1$ where the mean of the $k$-th diagonal is larger than both
-# neighbours'. Then `check(9, 2, first_peak)`.
+# **2. Stripes without learning.** (20 minutes, medium; open the fold [on stripes](#stripes) first.) `sincos_2d` of
+# lesson 2 *is* made of waves. Where are the stripes of its $N \times N$ matrix on a grid of 4 × 16, and do they come
+# from the waves? Write `first_peak(matrix)`: the first $k > 1$ where the mean of the $k$-th diagonal is larger than
+# both neighbours'. Then `check(9, 2, first_peak)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1391,8 +1391,8 @@ if prefix:
 # </details>
 #
 # **3. Block by block.** (30 minutes, medium.) Adebayo et al. randomise a model from the top down. Write
-# `randomised(model, twin, n)`, a copy whose last $n$ blocks are the twin's, and `check(9, 3, randomised)`. Then follow the
-# shapes model's accuracy, and the pointing game of its rollout, for $n = 0$ to 4.
+# `randomised(model, twin, n)`, a copy whose last $n$ blocks are the twin's, and `check(9, 3, randomised)`. Then follow
+# the shapes model's accuracy, and the pointing game of its rollout, for $n = 0$ to 4.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1448,9 +1448,9 @@ if prefix:
 #
 # </details>
 #
-# **4. A lens for every patch.** (20 minutes, medium.) The shapes model averages its patches before the head. Let the head
-# read every patch alone: write `patch_answers(model, images)`, the classes `(B, patches)`, and `check(9, 4, patch_answers)`.
-# Do patches on the shape know the class better than those beside it?
+# **4. A lens for every patch.** (20 minutes, medium.) The shapes model averages its patches before the head. Let the
+# head read every patch alone: write `patch_answers(model, images)`, the classes `(B, patches)`, and
+# `check(9, 4, patch_answers)`. Do patches on the shape know the class better than those beside it?
 #
 # <details>
 # <summary>Hint</summary>
@@ -1486,14 +1486,14 @@ if prefix:
 # assert abs(inside - outside) < 0.05  # and no worse than those on it
 # ```
 #
-# No: both are right equally often. After the last block a token is not its patch any more. That is the deepest reason to distrust a picture that paints
-# a patch with the number of its token.
+# No: both are right equally often. After the last block a token is not its patch any more. That is the deepest reason
+# to distrust a picture that paints a patch with the number of its token.
 #
 # </details>
 #
 # **5. Catch the bug.** (15 minutes, easy.) Some rollouts forget `keepdim`, or to divide at all. Write
-# `is_sound(rollout)`, which makes attention maps `(1, h, T, T)`, tries the rollout on them and says whether its rows sum
-# to 1. Then `check(9, 5, is_sound)`.
+# `is_sound(rollout)`, which makes attention maps `(1, h, T, T)`, tries the rollout on them and says whether its rows
+# sum to 1. Then `check(9, 5, is_sound)`.
 #
 # <details>
 # <summary>Hint</summary>

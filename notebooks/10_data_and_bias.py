@@ -1052,8 +1052,7 @@ assert best > truth + 0.02
 #
 # strides = [1, 2, 1, 2, 1]
 # torch.manual_seed(0)
-# ins = [1, 8, 8, 8, 8]
-# layers = [nn.Conv2d(n, 8, 3, stride=s, padding=1) for n, s in zip(ins, strides, strict=True)]
+# layers = [nn.LazyConv2d(8, 3, stride=stride, padding=1) for stride in strides]
 # x = torch.zeros(1, 1, 64, 64, requires_grad=True)
 # nn.Sequential(*layers)(x)[0, :, 8, 8].sum().backward()
 # rows = (x.grad[0, 0] != 0).any(1).nonzero()[:, 0]  # which rows of pixels matter
@@ -1065,9 +1064,9 @@ assert best > truth + 0.02
 #
 # </details>
 #
-# **2. Local, but not shared.** (20 minutes, medium.) Count a bias by taking half of it away. Write `local(x, weights)` for
-# pictures `(1, 1, 8, 8)` with 9 weights of its own at each of the 64 places, `(9, 64)`, where beyond an edge the other
-# side begins. Does it follow a shift? When does it become a convolution? Then `check(10, 2, local)`.
+# **2. Local, but not shared.** (20 minutes, medium.) Count a bias by taking half of it away. Write `local(x, weights)`
+# for pictures `(1, 1, 8, 8)` with 9 weights of its own at each of the 64 places, `(9, 64)`, where beyond an edge the
+# other side begins. Does it follow a shift? When does it become a convolution? Then `check(10, 2, local)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1103,8 +1102,8 @@ assert best > truth + 0.02
 # </details>
 #
 # **3. Teach by shifting.** (10 minutes, easy.) Augmentation makes the *training set* follow shifts. Write
-# `averaged(model, x)`, the mean of a model's answers over all shifts of its pictures to the side. What does that make of
-# it, and at what price? Then `check(10, 3, averaged)`.
+# `averaged(model, x)`, the mean of a model's answers over all shifts of its pictures to the side. What does that make
+# of it, and at what price? Then `check(10, 3, averaged)`.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1127,7 +1126,8 @@ assert best > truth + 0.02
 #
 # assert check(10, 3, averaged)
 # torch.manual_seed(0)
-# vit, x = create_model("vit_nano_4", img_size=24, depth=2).eval(), torch.randn(2, 3, 24, 24)
+# vit = create_model("vit_nano_4", img_size=24, depth=2).eval()
+# x = torch.randn(2, 3, 24, 24)
 # with torch.no_grad():
 #     assert not torch.allclose(vit(x.roll(5, 3)), vit(x), atol=1e-3)
 #     assert torch.allclose(averaged(vit, x.roll(5, 3)), averaged(vit, x), atol=1e-4)
@@ -1138,10 +1138,10 @@ assert best > truth + 0.02
 #
 # </details>
 #
-# **4. How many seeds?** (15 minutes, medium.) To compare without fooling yourself: two models differ by one point, and the
-# spread over the seeds is 1.5 points. Write `seeds(difference, s)`: how many of each make the expected difference two
-# standard errors? Then `check(10, 4, seeds)`. How often has the better model the better mean, with one seed each and with
-# yours? And what would your seeds still not show?
+# **4. How many seeds?** (15 minutes, medium.) To compare without fooling yourself: two models differ by one point, and
+# the spread over the seeds is 1.5 points. Write `seeds(difference, s)`: how many of each make the expected difference
+# two standard errors? Then `check(10, 4, seeds)`. How often has the better model the better mean, with one seed each
+# and with yours? And what would your seeds still not show?
 #
 # <details>
 # <summary>Hint</summary>

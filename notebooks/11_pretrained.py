@@ -1401,8 +1401,8 @@ assert lost > 1e-5 > regained
 # Write each function, and let `check` look at it (`from vit.course import check`). It says what is right, and knows the
 # usual mistakes.
 #
-# **1. Names lost.** (10 minutes, easy.) A colleague kept the tensors of a ViT-B/16 and threw the names away. For how many
-# of them does the shape alone tell which tensor it is? Write `known(state)`, the sorted names of those. Then
+# **1. Names lost.** (10 minutes, easy.) A colleague kept the tensors of a ViT-B/16 and threw the names away. For how
+# many of them does the shape alone tell which tensor it is? Write `known(state)`, the sorted names of those. Then
 # `check(11, 1, known)`.
 #
 # <details>
@@ -1441,9 +1441,9 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **2. The way back.** (25 minutes, hard.) Write `to_huggingface(state, depth)`, which gives a state dict of ours the names
-# of `key_map("huggingface-5", depth)`, and `check(11, 2, to_huggingface)`. The proof: fill a model of ours with noise, and
-# compare its logits with those of Hugging Face's class.
+# **2. The way back.** (25 minutes, hard.) Write `to_huggingface(state, depth)`, which gives a state dict of ours the
+# names of `key_map("huggingface-5", depth)`, and `check(11, 2, to_huggingface)`. The proof: fill a model of ours with
+# noise, and compare its logits with those of Hugging Face's class.
 #
 # <details>
 # <summary>Hint</summary>
@@ -1502,14 +1502,15 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **3. Out of Flax.** (15 minutes, medium.) Google's file has three kernels where we have one matrix. Each is `(D, h, D/h)`:
-# inputs, heads, outputs of a head. Write `to_qkv(query, key, value, h)`, our weight `(3D, D)`. Then
+# **3. Out of Flax.** (15 minutes, medium.) Google's file has three kernels where we have one matrix. Each is
+# `(D, h, D/h)`: inputs, heads, outputs of a head. Write `to_qkv(query, key, value, h)`, our weight `(3D, D)`. Then
 # `check(11, 3, to_qkv)`.
 #
 # <details>
 # <summary>Hint</summary>
 #
-# The rows of our weight are outputs: all of head 0, then all of head 1. Which axes may be joined, and which has to move?
+# The rows of our weight are outputs: all of head 0, then all of head 1. Which axes may be joined, and which has to
+# move?
 #
 # </details>
 # <details>
@@ -1535,9 +1536,10 @@ assert lost > 1e-5 > regained
 #
 # </details>
 #
-# **4. Detective.** (20 minutes, medium.) Of a model you may see the weights and the logits, but not the code. It uses the
-# exact GELU, the tanh form or the quick one. Write `detective(stranger, model, images)`, which returns `"exact"`, `"tanh"`
-# or `"quick"`: `stranger(images)` gives logits, `model` is one of ours with its weights. Then `check(11, 4, detective)`.
+# **4. Detective.** (20 minutes, medium.) Of a model you may see the weights and the logits, but not the code. It uses
+# the exact GELU, the tanh form or the quick one. Write `detective(stranger, model, images)`, which returns `"exact"`,
+# `"tanh"` or `"quick"`: `stranger(images)` gives logits, `model` is one of ours with its weights. Then
+# `check(11, 4, detective)`.
 #
 # <details>
 # <summary>Hint</summary>

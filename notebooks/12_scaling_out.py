@@ -1532,9 +1532,9 @@ assert first > 10 * quickest
 #
 # </details>
 #
-# **2. How slow may the wire be?** (15 minutes, medium; for it read the fold on
-# [the arithmetic of a cluster](#paper).) From which bandwidth on is the wire hidden completely behind the backward pass?
-# Write `bandwidth(sent, flops, peak, utilisation, hidden)`, in bytes per second, and `check(12, 2, bandwidth)`. What is it
+# **2. How slow may the wire be?** (15 minutes, medium; for it read the fold on [the arithmetic of a cluster](#paper).)
+# From which bandwidth on is the wire hidden completely behind the backward pass? Write
+# `bandwidth(sent, flops, peak, utilisation, hidden)`, in bytes per second, and `check(12, 2, bandwidth)`. What is it
 # for ViT-B/16 with DDP and 64 images on each of 64 GPUs?
 #
 # <details>
@@ -1573,8 +1573,8 @@ assert first > 10 * quickest
 #
 # **3. Forget and compute again.** (25 minutes, hard.) *Activation checkpointing* keeps only the input of each block,
 # and computes the block again when the backward pass arrives. Write `forgetful(model, images)`, the model's logits with
-# `torch.utils.checkpoint` for each block: same gradients, fewer bytes. Then `check(12, 3, forgetful)`. How many FLOPs does
-# it cost, and what does it do for the 22B model of [the cluster](#paper)?
+# `torch.utils.checkpoint` for each block: same gradients, fewer bytes. Then `check(12, 3, forgetful)`. How many FLOPs
+# does it cost, and what does it do for the 22B model of [the cluster](#paper)?
 #
 # <details>
 # <summary>Hint</summary>

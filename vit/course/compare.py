@@ -12,8 +12,10 @@ RELATIVE = 1e-4  # two right ways of computing in fp32 are nearer to each other 
 
 def plain(value: Any) -> Any:
     """The same value as a tensor, number, text, list or dict: what differs only in its wrapping agrees."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = torch.as_tensor(np.ascontiguousarray(value))
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        value = torch.as_tensor(value.copy())  # strides may be negative, which tensors' can't
     if isinstance(value, Tensor):
         value = value.detach()
         return value if value.ndim else value.item()
