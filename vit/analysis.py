@@ -166,10 +166,8 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
     if target.shape != images.shape[:1]:
         raise ValueError(f"expected targets of shape ({len(images)},), got {tuple(target.shape)}")
     with torch.inference_mode(False), torch.enable_grad():  # gradients are needed, whoever asks
-        x, maps = (
-            model.embed(images.clone()).detach().requires_grad_(),
-            [],
-        )  # a graph even if the model is frozen
+        x = model.embed(images.clone()).detach().requires_grad_()  # a graph even if the model is frozen
+        maps = []
         for block in model.blocks:
             x, weights = block(x, need_weights=True)
             maps.append(weights)
