@@ -33,6 +33,7 @@
 # %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
+import math
 
 import matplotlib.pyplot as plt
 import torch
@@ -50,8 +51,10 @@ from vit.plotting import (
     draw_matrix,
     draw_patch_grid,
     draw_patch_sequence,
+    draw_runs,
     use_style,
 )
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -487,7 +490,7 @@ for P_ in (8, 16, 32):
 
 # %% [markdown]
 # Halve the side and you have four times as many tokens. The encoder's parameters stay as they are, because every token
-# passes through the same matrices. $\mathbf{E}$ shrinks, and the table of positions that lesson 2 adds grows; both are
+# passes through the same matrices. $\mathbf{E}$ shrinks, and the matrix of positions that lesson 2 adds grows; both are
 # small. So a smaller patch makes a slower model of nearly the same size.
 #
 # > **The paper.** “The Transformer's sequence length is inversely proportional to the square of the patch size, thus
@@ -502,6 +505,32 @@ figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 for ax, P_ in zip(axes, (8, 16, 32), strict=True):
     draw_patch_grid(ax, photo, P_, title=f"P = {P_}: {(224 // P_) ** 2} tokens")
 plt.show()
+
+# %% [markdown] anchor="what-it-buys"
+# ## What does it buy?
+#
+# Can the trade be measured? We trained a small ViT on `shapes`, drawn pictures of ten kinds such as circle, star and
+# arrow, with patches of 8, 4 and 2 pixels, the same steps and as nearly as possible the same number of parameters. Two
+# trainings of the same model never end alike, since each starts from other random weights and sees the pictures in
+# another order. The number that fixes these is called a *seed*. So each model was trained with several of them.
+#
+# In the figure every training is a dot and every model a row, with the mean of its dots at the right; the grey band is
+# the range of the first row. Two words need a rule. We call two models *apart* when every run of the one is better than
+# every run of the other, and otherwise *within the noise*: then we claim no difference. The rule is crude. Two models
+# that are in truth equally good lie apart now and then, as often as the last line under the figure says.
+
+# %% alt="TODO" jupyter={"source_hidden": true} predict="Which side of a patch is best for pictures of 24 pixels, and by how much?"
+made = measured("parts")
+parts, steps, pictures = made["variants"], made["steps"], made["batch"]
+print(f"{steps} steps of {pictures} pictures of {made['base']['img_size']} pixels")
+names = {"patches of 4": "base", "patches of 8": "patch-8", "patches of 2": "patch-2"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+chance = {runs: math.comb(2 * runs, runs) // 2 for runs in (3, 5)}
+print(f"apart by chance: 1 in {chance[3]} with three runs each, 1 in {chance[5]} with five")
+
+# %% [markdown] tags=["answer"]
+# TODO The next lessons ask the same of their parts, with the same small model.
 
 # %% [markdown] anchor="mistakes" tags=["deeper"]
 # ## Common mistakes

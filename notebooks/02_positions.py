@@ -54,10 +54,12 @@ from vit.plotting import (
     draw_image,
     draw_matrix,
     draw_patch_grid,
+    draw_runs,
     draw_tiles,
     use_style,
 )
 from vit.positions import interpolate_positions, sincos_1d, sincos_2d
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -781,8 +783,25 @@ assert (matrices["noise"] - torch.eye(N)).abs().max() < 0.25
 # paper reports that a sinusoidal structure is “sometimes apparent for larger grids”, in section 4.5. It looks at
 # folded tiles, where such a thing can be seen.)
 
+# %% [markdown] anchor="what-it-buys"
+# ## What do they buy?
+#
+# Our models have learned nothing so far. What do positions do for one that is trained? Here is the small ViT of
+# [lesson 1](01_patches.ipynb#what-it-buys) again, with nothing exchanged but its positions. It pools the mean, so the
+# shuffle of a picture cannot be seen at all without them. Every dot is a whole training with another seed, and the grey
+# band is the range of the first row.
+
+# %% alt="TODO" jupyter={"source_hidden": true} predict="Order the four by accuracy. Which differences are larger than the spread of the seeds?"
+parts = measured("parts")["variants"]
+names = {"2-D waves": "base", "1-D waves": "sincos1d", "learned": "learned", "none": "no-positions"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# TODO
+
 # %% [markdown] anchor="which-positions"
-# ## Which kind is best?
+# ### And in the paper?
 #
 # What does a trained model lose without positions, and does their kind matter? The paper measured it by fitting a
 # linear classifier on five ImageNet images per class.

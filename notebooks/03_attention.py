@@ -50,7 +50,18 @@ from vit.attention import Attention, explicit_attention, prefers_explicit
 from vit.data import photograph
 from vit.inference import load_classifier
 from vit.patches import patchify
-from vit.plotting import CYCLE, DIVERGING, FAINT, WIDTH, bare, draw_attention, draw_matrix, use_style
+from vit.plotting import (
+    CYCLE,
+    DIVERGING,
+    FAINT,
+    WIDTH,
+    bare,
+    draw_attention,
+    draw_matrix,
+    draw_runs,
+    use_style,
+)
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -815,6 +826,23 @@ print(f"three of 65 equal weights: {3 / 65:.2f}")
 # What is not seen? That it has found an eye. That the model needs this head for its answer. And that heads in general
 # are like this one: we looked for the sharpest, in two pictures, at one query. [Lesson 9](09_what_it_learns.ipynb) asks
 # all of them, over many pictures, and takes heads away to see who is missed.
+
+# %% [markdown] anchor="what-it-buys"
+# ## What does it buy?
+#
+# Is attention needed at all, and are many heads better than one? Ask by training: the small ViT of
+# [lesson 1](01_patches.ipynb#what-it-buys), three blocks and three heads, and beside it one without attention, one with
+# all its width in one head, and one with six. Heads cost no parameters, as we saw. Where attention is taken out, the
+# MLPs are twice as wide instead, so that nobody can say the model was merely smaller.
+
+# %% alt="TODO" jupyter={"source_hidden": true} predict="How much worse is the model without attention? And is one head worse than six?"
+parts = measured("parts")["variants"]
+names = {"3 heads": "base", "1 head": "heads-1", "6 heads": "heads-6", "no attention": "no-attention"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# TODO
 
 # %% [markdown] anchor="cost" tags=["deeper"]
 # ## What it costs

@@ -44,7 +44,8 @@ from vit import create_model, get_config
 from vit.data import PHOTOGRAPHS, photograph
 from vit.encoder import Block, DropPath, Mlp
 from vit.patches import patchify
-from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_matrix, use_style
+from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_matrix, draw_runs, use_style
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -723,6 +724,22 @@ print(f"post-norm: {difference(x):.0e} of the tokens differs after 24 blocks")
 # %% [markdown]
 # And the tokens themselves? Under pre-norm they drew together a little and almost stopped. Under post-norm they go on,
 # slowly.
+
+# %% [markdown] anchor="what-it-buys"
+# ## What does it buy?
+#
+# So far the weights were random. Which parts of the block does a trained model miss? The small ViT of
+# [lesson 1](01_patches.ipynb#what-it-buys) again, three blocks deep, each time with one part taken out of every block:
+# the norms, the MLP, the addition. Without its MLP a block is smaller, so that model got twice as many blocks.
+
+# %% alt="TODO" jupyter={"source_hidden": true} predict="Which of the three is missed most?"
+parts = measured("parts")["variants"]
+names = {"whole": "base", "no MLP": "no-mlp", "no norm": "no-norm", "no addition": "no-residual"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# TODO
 
 # %% [markdown] anchor="stochastic-depth" tags=["deeper"]
 # ## A coin for every image

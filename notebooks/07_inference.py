@@ -674,7 +674,7 @@ plt.show()
 # ## Your own pictures, and your model elsewhere
 #
 # A folder of pictures for each class is all that `vit train` needs, and `vit export` writes the trained model for
-# programs without PyTorch. [Your own pictures, and your model elsewhere](../howto.md) shows both, step by step.
+# programs without PyTorch. [Your own pictures, and your model elsewhere](../docs/howto.md) shows both, step by step.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
@@ -956,7 +956,7 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **5. Without PyTorch** (40 minutes, hard). [The how-to page](../howto.md) exports a model. Classify a drawn picture
+# **5. Without PyTorch** (40 minutes, hard). [The how-to page](../docs/howto.md) exports a model. Classify a drawn picture
 # from a file, with Pillow, NumPy and onnxruntime alone, and compare with `Classifier.predict`. You are done when, with
 # the probabilities `p` of your program, this holds:
 #
