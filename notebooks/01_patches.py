@@ -175,7 +175,7 @@ print(f"P²·C = {P}·{P}·{C} = {P * P * C} numbers in each")
 assert photo.numel() == N * P * P * C
 
 # %% [markdown]
-# The last line is worth a pause. The patches together hold exactly as many numbers as the photograph. Cutting loses
+# The assertion is worth a pause. The patches together hold exactly as many numbers as the photograph. Cutting loses
 # nothing.
 
 # %% [markdown] anchor="by-hand"
@@ -196,7 +196,7 @@ assert toy_patches.shape == (4, 4)
 
 # %% [markdown] tags=["answer"]
 # Patch 0 is flat grey. Patch 1 is dark on its left and bright on its right. Patch 2 is bright above and dark below.
-# Patch 3 grows towards its lower right corner. These four will be our tokens for five lessons.
+# Patch 3 grows towards its lower right corner. These four stay with us for five lessons.
 
 # %% [markdown]
 # Two loops are fine for a toy. For a batch of photographs we want one expression. The trick is to split both axes:
@@ -221,9 +221,12 @@ assert_close(by_reshape, toy_patches)
 
 # %% predict="Which four numbers does the wrong patch 1 hold?"
 wrong = toy.reshape(4, 4)
-print("wrong patch 1:", wrong[1].tolist(), "is the second row of the image")
+print("wrong patch 1:", wrong[1].tolist())
 assert wrong.shape == by_reshape.shape
 assert not torch.equal(wrong, by_reshape)
+
+# %% [markdown] tags=["answer"]
+# The second row of the image, from its left border to its right.
 
 # %% [markdown] anchor="patchify"
 # ## Cutting a photograph
@@ -318,7 +321,7 @@ plt.show()
 
 # %% [markdown]
 # The third picture is what such a model trains on. It may even learn something, slowly, since the numbers are all
-# there. That is why the mistake can live for years.
+# there. That is how such a mistake can survive.
 
 # %% [markdown] anchor="projection"
 # ## From patch to token
