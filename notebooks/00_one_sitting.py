@@ -174,9 +174,9 @@ images, labels = as_tensors(data.train)
 val_images, val_labels = (x[:1000] for x in as_tensors(data.val))
 print(tuple(images.shape), "to learn from,", tuple(val_images.shape), "to ask about")
 
-# %% alt="Ten small pictures in a row, each with the name of its class above: a shape in one colour and texture on a ground of another, turned and placed at random." jupyter={"source_hidden": true}
-figure, axes = plt.subplots(1, 10, figsize=(WIDTH, 1.0))
-for k, (ax, name) in enumerate(zip(axes, data.classes, strict=True)):
+# %% alt="Ten small pictures in two rows, each with the name of its class above: a shape in one colour and texture on a ground of another, turned and placed at random." jupyter={"source_hidden": true}
+figure, axes = plt.subplots(2, 5, figsize=(0.75 * WIDTH, 2.5))
+for k, (ax, name) in enumerate(zip(axes.flat, data.classes, strict=True)):
     draw_image(ax, images[(labels == k).nonzero()[0, 0]] / 2 + 0.5).set_title(name, fontsize=8)
 plt.show()
 
@@ -480,8 +480,8 @@ with torch.inference_mode():
     sure, said = vit(fresh).softmax(1).max(1)
 wrong = (said != truth).nonzero()[:, 0]
 shown = [*range(7), int(wrong[wrong >= 7][sure[wrong[wrong >= 7]].argmax()])]
-figure, axes = plt.subplots(1, 8, figsize=(WIDTH, 1.5))
-for ax, i in zip(axes, shown, strict=True):
+figure, axes = plt.subplots(2, 4, figsize=(0.75 * WIDTH, 3.4))
+for ax, i in zip(axes.flat, shown, strict=True):
     right = said[i] == truth[i]
     text = f"{data.classes[said[i]]} {sure[i]:.0%}" + ("" if right else f"\n({data.classes[truth[i]]})")
     draw_image(ax, fresh[i] / 2 + 0.5).set_xlabel(text, fontsize=8, color=INK if right else ACCENT)
@@ -510,10 +510,10 @@ else:
     mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.inference_mode():
         heads = dino.attention_maps(((photo - mean) / std)[None])[-1][0, :, 0, 1:].reshape(6, 16, 16)
-    figure, axes = plt.subplots(1, 7, figsize=(WIDTH, 1.3))
-    draw_image(axes[0], photo, "photo")
-    for i, (ax, head) in enumerate(zip(axes[1:], heads, strict=True), start=1):
-        draw_attention(ax, photo, head, limit=heads.quantile(0.98).item(), title=f"head {i}")
+    figure, axes = plt.subplot_mosaic(["P123", "P456"], figsize=(WIDTH, 2.7), width_ratios=[2, 1, 1, 1])
+    draw_image(axes["P"], photo, "photo")
+    for i, head in enumerate(heads, start=1):
+        draw_attention(axes[str(i)], photo, head, limit=heads.quantile(0.98).item(), title=f"head {i}")
     plt.show()
 
 # %% [markdown]

@@ -95,9 +95,9 @@ plt.show()
 # The elements of a Transformer's sequence are called *tokens*. The straightforward idea is to make every pixel one.
 # Nothing would have to be cut. So why is it so rarely done?
 #
-# Because in self-attention every token looks at every other one. With $N$ tokens there are $N^2$ pairs, and each
-# pair gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head is one
-# of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
+# Because in self-attention every token looks at every other one. With $N$ tokens there are $N^2$ pairs, and each pair
+# gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head
+# is one of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
 
 # %% predict="One token per pixel: how many megabytes does the matrix of one head take?"
 H = W = 224
@@ -499,9 +499,9 @@ for P_ in (8, 16, 32):
 # > **The paper.** “The Transformer's sequence length is inversely proportional to the square of the patch size, thus
 # > models with smaller patch size are computationally more expensive.” (section 4.1)
 #
-# And what does one gain? Inside a patch there is no attention, only one linear map. Whatever must be compared within
-# 32 pixels, a pupil with the light in it, has to survive that map. In the paper's Table 5 the models with smaller
-# patches are nearly always the better ones at equal size. The next figure does not prove that. It shows what a token covers.
+# And what does one gain? Inside a patch there is no attention, only one linear map. Whatever must be compared within 32
+# pixels, a pupil with the light in it, has to survive that map. In the paper's Table 5 the models with smaller patches
+# are nearly always the better ones at equal size. The next figure does not prove that. It shows what a token covers.
 
 # %% alt="The cat three times, under grids of 8, 16 and 32 pixels. At 32 pixels each eye lies across four squares; at 8 pixels it spans dozens." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
@@ -595,8 +595,8 @@ assert difference > 1e-2
 # <summary>Answer</summary>
 #
 # $384/16 = 24$, so $24^2 = 576$ tokens. The pairs grow by $(576/196)^2 \approx 8.6$. The paper usually fine-tunes at
-# this size. The whole model costs less than 8.6 times as much, since most of its work grows with the tokens and not with
-# the pairs.
+# this size. The whole model costs less than 8.6 times as much, since most of its work grows with the tokens and not
+# with the pairs.
 #
 # </details>
 #

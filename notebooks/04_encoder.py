@@ -367,9 +367,9 @@ for name in ("vit_ti_16", "vit_s_16", "vit_b_16", "vit_l_16", "vit_h_14", "vit_n
     print(f"{name:10}{row}{count['mlp'] / sum(count.values()):12.1%}")
 
 # %% [markdown]
-# Two thirds of a block are MLP, for the paper's B, L and H and for the smaller Ti and S of DeiT: $8D^2$ against the $4D^2$ of attention's four
-# projections. (`vit_nano_4` is ours, and its MLP is only twice as wide.) A model known
-# for its attention keeps most of its parameters elsewhere.
+# Two thirds of a block are MLP, for the paper's B, L and H and for the smaller Ti and S of DeiT: $8D^2$ against the
+# $4D^2$ of attention's four projections. (`vit_nano_4` is ours, and its MLP is only twice as wide.) A model known for
+# its attention keeps most of its parameters elsewhere.
 
 # %% [markdown] anchor="pause"
 # ## A pause
@@ -645,8 +645,8 @@ print("post-norm is, too:    ", torch.allclose(other, by_hand, rtol=1e-4, atol=1
 #
 # Take stacks of the small blocks again, with four photographs as input and a cross-entropy with four made-up labels as
 # loss, read off the class token. (Their matrices are drawn as the paper's code draws them, with a standard deviation of
-# 1/8 for a 64 × 64 matrix, six times our usual 0.02.) How large is the stream after each block, and how large is the gradient of the loss
-# with respect to each block's parameters? Everything is averaged over five random initialisations.
+# 1/8 for a 64 × 64 matrix, six times our usual 0.02.) How large is the stream after each block, and how large is the
+# gradient of the loss with respect to each block's parameters? Everything is averaged over five random initialisations.
 
 
 # %%
@@ -1095,7 +1095,8 @@ for block in model.blocks:
 #
 # </details>
 #
-# You double $D$, and the hidden layer stays four times as wide. What happens to the MLP's share of the parameters, and to their number?
+# You double $D$, and the hidden layer stays four times as wide. What happens to the MLP's share of the parameters, and
+# to their number?
 #
 # <details>
 # <summary>Answer</summary>

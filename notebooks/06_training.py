@@ -506,9 +506,12 @@ plt.show()
 
 # %% alt="TODO" jupyter={"source_hidden": true} predict="Eight combinations. Which of them fail to learn?"
 parts = measured("parts")["variants"]
-names = {"pre-norm, warm-up, 0.001": "depth-12"}
-names |= {key: key for key in parts if "norm, " in key}
-draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+runs = {"pre-norm, warm-up, 0.001": parts["depth-12"]["accuracy"]}
+for rate in ("0.001", "0.004"):
+    for norm in ("pre-norm", "post-norm"):
+        for key in (f"{norm}, {start}, {rate}" for start in ("warm-up", "no warm-up")):
+            runs |= {key: parts[key]["accuracy"]} if key in parts else {}
+draw_runs(runs)
 plt.show()
 
 # %% [markdown] tags=["answer"]

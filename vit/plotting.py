@@ -206,7 +206,7 @@ def draw_attention(
     return artist
 
 
-def draw_runs(runs: Mapping[str, Sequence[float]], width: float = WIDTH) -> Figure:
+def draw_runs(runs: Mapping[str, Sequence[float]], width: float = 0.8 * WIDTH) -> Figure:
     """Draw accuracies in [0, 1], a dot for each run and a line for each variant, compared with the first.
 
     The first one's range is shaded. To the right stands the mean; and, from three runs on, how the two lie.
@@ -220,8 +220,8 @@ def draw_runs(runs: Mapping[str, Sequence[float]], width: float = WIDTH) -> Figu
         if y and min(len(found), len(first)) >= 3:
             text += "    apart" if apart(found, first) else "    within the noise"
         ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
-    ax.set(yticks=range(len(runs)), ylim=(len(runs) - 0.5, -0.5), xlabel="accuracy on the test pictures, %")
-    ax.set_yticklabels(runs)
+    ax.set_yticks(range(len(runs)), runs)
+    ax.set(xlim=(0, None), ylim=(len(runs) - 0.5, -0.5), xlabel="accuracy on the test pictures, %")
     return figure
 
 
