@@ -33,6 +33,7 @@
 # %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
 import inspect
+import math
 
 import matplotlib.pyplot as plt
 import torch
@@ -50,8 +51,10 @@ from vit.plotting import (
     draw_matrix,
     draw_patch_grid,
     draw_patch_sequence,
+    draw_runs,
     use_style,
 )
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -92,9 +95,9 @@ plt.show()
 # The elements of a Transformer's sequence are called *tokens*. The straightforward idea is to make every pixel one.
 # Nothing would have to be cut. So why is it so rarely done?
 #
-# Because in self-attention every token looks at every other one. With $N$ tokens there are $N^2$ pairs, and each
-# pair gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head is one
-# of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
+# Because in self-attention every token looks at every other one. With $N$ tokens there are $N^2$ pairs, and each pair
+# gets a number. Let us count what it takes to store those numbers in 32-bit floats, for one head of one layer. (A head
+# is one of several attentions that are computed side by side; [lesson 3](03_attention.ipynb) builds it.)
 
 # %% predict="One token per pixel: how many megabytes does the matrix of one head take?"
 H = W = 224
@@ -172,7 +175,7 @@ print(f"P²·C = {P}·{P}·{C} = {P * P * C} numbers in each")
 assert photo.numel() == N * P * P * C
 
 # %% [markdown]
-# The last line is worth a pause. The patches together hold exactly as many numbers as the photograph. Cutting loses
+# The assertion is worth a pause. The patches together hold exactly as many numbers as the photograph. Cutting loses
 # nothing.
 
 # %% [markdown] anchor="by-hand"
@@ -193,7 +196,7 @@ assert toy_patches.shape == (4, 4)
 
 # %% [markdown] tags=["answer"]
 # Patch 0 is flat grey. Patch 1 is dark on its left and bright on its right. Patch 2 is bright above and dark below.
-# Patch 3 grows towards its lower right corner. These four will be our tokens for five lessons.
+# Patch 3 grows towards its lower right corner. These four stay with us for five lessons.
 
 # %% [markdown]
 # Two loops are fine for a toy. For a batch of photographs we want one expression. The trick is to split both axes:
@@ -218,9 +221,12 @@ assert_close(by_reshape, toy_patches)
 
 # %% predict="Which four numbers does the wrong patch 1 hold?"
 wrong = toy.reshape(4, 4)
-print("wrong patch 1:", wrong[1].tolist(), "is the second row of the image")
+print("wrong patch 1:", wrong[1].tolist())
 assert wrong.shape == by_reshape.shape
 assert not torch.equal(wrong, by_reshape)
+
+# %% [markdown] tags=["answer"]
+# The second row of the image, from its left border to its right.
 
 # %% [markdown] anchor="patchify"
 # ## Cutting a photograph
@@ -315,7 +321,7 @@ plt.show()
 
 # %% [markdown]
 # The third picture is what such a model trains on. It may even learn something, slowly, since the numbers are all
-# there. That is why the mistake can live for years.
+# there. That is how such a mistake can survive.
 
 # %% [markdown] anchor="projection"
 # ## From patch to token
@@ -487,21 +493,53 @@ for P_ in (8, 16, 32):
 
 # %% [markdown]
 # Halve the side and you have four times as many tokens. The encoder's parameters stay as they are, because every token
-# passes through the same matrices. $\mathbf{E}$ shrinks, and the table of positions that lesson 2 adds grows; both are
+# passes through the same matrices. $\mathbf{E}$ shrinks, and the matrix of positions that lesson 2 adds grows; both are
 # small. So a smaller patch makes a slower model of nearly the same size.
 #
 # > **The paper.** “The Transformer's sequence length is inversely proportional to the square of the patch size, thus
 # > models with smaller patch size are computationally more expensive.” (section 4.1)
 #
-# And what does one gain? Inside a patch there is no attention, only one linear map. Whatever must be compared within
-# 32 pixels, a pupil with the light in it, has to survive that map. In the paper's Table 5 the models with smaller
-# patches are nearly always the better ones at equal size. The next figure does not prove that. It shows what a token covers.
+# And what does one gain? Inside a patch there is no attention, only one linear map. Whatever must be compared within 32
+# pixels, a pupil with the light in it, has to survive that map. In the paper's Table 5 the models with smaller patches
+# are nearly always the better ones at equal size. The next figure does not prove that. It shows what a token covers.
 
 # %% alt="The cat three times, under grids of 8, 16 and 32 pixels. At 32 pixels each eye lies across four squares; at 8 pixels it spans dozens." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
 for ax, P_ in zip(axes, (8, 16, 32), strict=True):
     draw_patch_grid(ax, photo, P_, title=f"P = {P_}: {(224 // P_) ** 2} tokens")
 plt.show()
+
+# %% [markdown] anchor="what-it-buys"
+# ## What does it buy?
+#
+# Can the trade be measured? We trained a small ViT on `shapes`, drawn pictures of ten kinds such as circle, star and
+# arrow, with patches of 8, 4 and 2 pixels, the same steps and as nearly as possible the same number of parameters. Two
+# trainings of the same model never end alike, since each starts from other random weights and sees the pictures in
+# another order. The number that fixes these is called a *seed*. So each model was trained with several of them.
+#
+# In the figure every training is a dot and every model a row, with the mean of its dots at the right; the grey band is
+# the range of the first row. Two words need a rule. We call two models *apart* when every run of the one is better than
+# every run of the other, and otherwise *within the noise*: then we claim no difference. The rule is crude. Two models
+# that are in truth equally good lie apart now and then, as often as the last line under the figure says. Where one of
+# the two has fewer than three runs, the figure says neither.
+
+# %% alt="Three rows of dots, one dot for each training, over accuracy in percent. The dots of patches of 4 lie furthest to the right, in a grey band; those of patches of 8 and of 2 lie to the left of it." jupyter={"source_hidden": true} predict="Which side of a patch is best for pictures of 24 pixels, and by how much?"
+made = measured("parts")
+parts, steps, pictures = made["variants"], made["steps"], made["batch"]
+print(f"{steps} steps of {pictures} pictures of {made['base']['img_size']} pixels")
+names = {"P = 4, N = 36": "base", "P = 8, N = 9": "patch-8", "P = 2, N = 144": "patch-2"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+chance = {runs: math.comb(2 * runs, runs) // 2 for runs in (3, 5)}
+print(f"apart by chance: 1 in {chance[3]} with three runs each, 1 in {chance[5]} with five")
+
+# %% [markdown] tags=["answer"]
+# Neither the largest nor the smallest. Patches of 8 leave nine tokens, and whatever is smaller than a third of the
+# picture has to survive one linear map. Patches of 2 keep everything apart, and here they do not repay it: each token
+# holds little, there are four times as many of them, and the steps were few. Whether they would catch up in a longer
+# training we have not measured. The paper's models, which were trained for far longer, say that they might.
+#
+# The next lessons ask the same of their parts, with the same small model.
 
 # %% [markdown] anchor="mistakes" tags=["deeper"]
 # ## Common mistakes
@@ -557,8 +595,8 @@ assert difference > 1e-2
 # <summary>Answer</summary>
 #
 # $384/16 = 24$, so $24^2 = 576$ tokens. The pairs grow by $(576/196)^2 \approx 8.6$. The paper usually fine-tunes at
-# this size. The whole model costs less than 8.6 times as much, since most of its work grows with the tokens and not with
-# the pairs.
+# this size. The whole model costs less than 8.6 times as much, since most of its work grows with the tokens and not
+# with the pairs.
 #
 # </details>
 #

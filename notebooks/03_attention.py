@@ -50,7 +50,18 @@ from vit.attention import Attention, explicit_attention, prefers_explicit
 from vit.data import photograph
 from vit.inference import load_classifier
 from vit.patches import patchify
-from vit.plotting import CYCLE, DIVERGING, FAINT, WIDTH, bare, draw_attention, draw_matrix, use_style
+from vit.plotting import (
+    CYCLE,
+    DIVERGING,
+    FAINT,
+    WIDTH,
+    bare,
+    draw_attention,
+    draw_matrix,
+    draw_runs,
+    use_style,
+)
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -232,8 +243,9 @@ plt.show()
 # %% [markdown] anchor="two-rows" tags=["deeper"]
 # ### Two rows without a calculator
 #
-# Row 0 has equal weights, so its output is the plain mean of the values, $(0.5, 1)$. Row 3 gives tokens 1 and 2 the same weight; their values are $(2, 2)$ and $(-2, 2)$, so in the
-# first number they cancel, and what is left there comes from the corner's own value.
+# Row 0 has equal weights, so its output is the plain mean of the values, $(0.5, 1)$. Row 3 gives tokens 1 and 2 the
+# same weight; their values are $(2, 2)$ and $(-2, 2)$, so in the first number they cancel, and what is left there comes
+# from the corner's own value.
 
 # %%
 assert_close(output[0], v.mean(dim=0))
@@ -266,9 +278,9 @@ print("z U_qkv:", tuple((tokens @ U_qkv).shape), "cut in three:", tuple(fused[0]
 # %% [markdown] anchor="three-ways" tags=["deeper"]
 # ### The same in three spellings
 #
-# Papers write sums, libraries write matrix products, and some code writes `einsum`. There every letter is an axis: equal
-# letters are matched, and a letter that is missing after the arrow is summed over. They are the same. Let us check
-# it once, with a batch axis $B$ and a head axis $h$ in front. Heads come below; here they are one more axis along
+# Papers write sums, libraries write matrix products, and some code writes `einsum`. There every letter is an axis:
+# equal letters are matched, and a letter that is missing after the arrow is summed over. They are the same. Let us
+# check it once, with a batch axis $B$ and a head axis $h$ in front. Heads come below; here they are one more axis along
 # which nothing is mixed.
 
 # %%
@@ -397,10 +409,10 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# The first two plots are clear. Without the division and with a large $d$, a row chooses one token and all but
-# ignores the rest, before anything has been learned. The third deserves a careful look. At $d = 64$, the width of a head in ViT-B, the
-# median gradient is not small at all without scaling. At $d = 1024$ it is: half of the rows get next to none. The
-# mean in the table hides that, since rows in which two tokens compete still get plenty.
+# The first two plots are clear. Without the division and with a large $d$, a row chooses one token and all but ignores
+# the rest, before anything has been learned. The third deserves a careful look. At $d = 64$, the width of a head in
+# ViT-B, the median gradient is not small at all without scaling. At $d = 1024$ it is: half of the rows get next to
+# none. The mean in the table hides that, since rows in which two tokens compete still get plenty.
 #
 # So what the division buys at $d = 64$ is mostly that a row starts as a mean over many tokens. These were random
 # queries and keys of variance 1. A model in training may make its scores as large as it likes.
@@ -548,9 +560,9 @@ def multi_head(z, in_weight, in_bias, out_weight, out_bias, h):
 # %% [markdown] anchor="equal"
 # ## The finished piece, and PyTorch's
 #
-# This is the layer of our package. You know every line of it by now, except the question which of two paths to take, and
-# that [comes below](#two-paths). PyTorch brings its own, `nn.MultiheadAttention`. It keeps queries, keys and values in
-# one matrix, in that order, like ours, so its weights can be used as they are.
+# This is the layer of our package. You know every line of it by now, except the question which of two paths to take,
+# and that [comes below](#two-paths). PyTorch brings its own, `nn.MultiheadAttention`. It keeps queries, keys and values
+# in one matrix, in that order, like ours, so its weights can be used as they are.
 
 # %%
 print(inspect.getsource(Attention.forward))
@@ -815,6 +827,27 @@ print(f"three of 65 equal weights: {3 / 65:.2f}")
 # What is not seen? That it has found an eye. That the model needs this head for its answer. And that heads in general
 # are like this one: we looked for the sharpest, in two pictures, at one query. [Lesson 9](09_what_it_learns.ipynb) asks
 # all of them, over many pictures, and takes heads away to see who is missed.
+
+# %% [markdown] anchor="what-it-buys"
+# ## What does it buy?
+#
+# Is attention needed at all, and are many heads better than one? Ask by training: the small ViT of
+# [lesson 1](01_patches.ipynb#what-it-buys), which has three heads, the same with one and with six, and one without
+# attention. (Its MLPs are twice as wide instead, so that it is not smaller.)
+
+# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. No attention lies far to the left, not much above 10. One head lies left of three heads, six heads to the right of them." jupyter={"source_hidden": true} predict="How much worse is the model without attention? And is one head worse than six?"
+parts = measured("parts")["variants"]
+names = {"3 heads": "base", "1 head": "heads-1", "6 heads": "heads-6", "no attention": "no-attention"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# Without attention little is left: chance is 10 %. No patch ever hears of another, so the model knows what patches the
+# picture has and not how they go together.
+#
+# And heads matter here. The parameters are the same, but every head has its own weights for the values: six heads can
+# follow six questions at once. It is one small model on one kind of picture, at a learning rate chosen for three heads.
+# More heads need not go on helping, since each of them gets narrower.
 
 # %% [markdown] anchor="cost" tags=["deeper"]
 # ## What it costs
@@ -1264,7 +1297,7 @@ print(f"{held / 1e9:.2f} GB for a batch of 64 in fp32")
 # Image Recognition at Scale](https://arxiv.org/abs/2010.11929), ICLR 2021: appendix A, equations 5 to 8, and appendix
 # B.1. Tri Dao et al., [FlashAttention: Fast and Memory-Efficient Exact Attention with
 # IO-Awareness](https://arxiv.org/abs/2205.14135), NeurIPS 2022. Ilya Tolstikhin et al., [MLP-Mixer: An all-MLP
-# Architecture for Vision](https://arxiv.org/abs/2105.01601), NeurIPS 2021. Hangbo Bao et al., [BEiT: BERT
-# Pre-Training of Image Transformers](https://arxiv.org/abs/2106.08254), ICLR 2022. PyTorch's
+# Architecture for Vision](https://arxiv.org/abs/2105.01601), NeurIPS 2021. Hangbo Bao et al., [BEiT: BERT Pre-Training
+# of Image Transformers](https://arxiv.org/abs/2106.08254), ICLR 2022. PyTorch's
 # [`nn.MultiheadAttention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html) and
 # [`scaled_dot_product_attention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html).

@@ -44,7 +44,8 @@ from vit import create_model, get_config
 from vit.data import PHOTOGRAPHS, photograph
 from vit.encoder import Block, DropPath, Mlp
 from vit.patches import patchify
-from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_matrix, use_style
+from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_matrix, draw_runs, use_style
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -366,9 +367,9 @@ for name in ("vit_ti_16", "vit_s_16", "vit_b_16", "vit_l_16", "vit_h_14", "vit_n
     print(f"{name:10}{row}{count['mlp'] / sum(count.values()):12.1%}")
 
 # %% [markdown]
-# Two thirds of a block are MLP, for the paper's B, L and H and for the smaller Ti and S of DeiT: $8D^2$ against the $4D^2$ of attention's four
-# projections. (`vit_nano_4` is ours, and its MLP is only twice as wide.) A model known
-# for its attention keeps most of its parameters elsewhere.
+# Two thirds of a block are MLP, for the paper's B, L and H and for the smaller Ti and S of DeiT: $8D^2$ against the
+# $4D^2$ of attention's four projections. (`vit_nano_4` is ours, and its MLP is only twice as wide.) A model known for
+# its attention keeps most of its parameters elsewhere.
 
 # %% [markdown] anchor="pause"
 # ## A pause
@@ -644,8 +645,8 @@ print("post-norm is, too:    ", torch.allclose(other, by_hand, rtol=1e-4, atol=1
 #
 # Take stacks of the small blocks again, with four photographs as input and a cross-entropy with four made-up labels as
 # loss, read off the class token. (Their matrices are drawn as the paper's code draws them, with a standard deviation of
-# 1/8 for a 64 × 64 matrix, six times our usual 0.02.) How large is the stream after each block, and how large is the gradient of the loss
-# with respect to each block's parameters? Everything is averaged over five random initialisations.
+# 1/8 for a 64 × 64 matrix, six times our usual 0.02.) How large is the stream after each block, and how large is the
+# gradient of the loss with respect to each block's parameters? Everything is averaged over five random initialisations.
 
 
 # %%
@@ -723,6 +724,32 @@ print(f"post-norm: {difference(x):.0e} of the tokens differs after 24 blocks")
 # %% [markdown]
 # And the tokens themselves? Under pre-norm they drew together a little and almost stopped. Under post-norm they go on,
 # slowly.
+
+# %% [markdown] anchor="what-it-buys"
+# ## What does it buy?
+#
+# So far the weights were random. Which parts of the block does a trained model miss? The small ViT of
+# [lesson 1](01_patches.ipynb#what-it-buys) again, three blocks deep, each time with one part taken out of every block:
+# the norms, the MLP, the addition. Without its MLP a block is smaller, so that model got twice as many blocks.
+
+# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. Without the addition the dots lie at 10, which is chance. Without norms they lie a little left of the whole block's, and without the MLP, but with twice as many blocks, to the right." jupyter={"source_hidden": true} predict="Which of the three is missed most?"
+parts = measured("parts")["variants"]
+names = {"whole": "base", "no MLP": "no-mlp", "no norm": "no-norm", "no addition": "no-residual"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# The addition, by far. Without it the model stays at chance, which is 10 %. The section on [the addition](#without)
+# suggests why: tokens that draw together have little left to tell. (There it was 24 random blocks, here it is three,
+# so that is a suspicion and no proof.)
+#
+# The norms are missed less. At three blocks, with warm-up and a moderate rate, the model learns without them, only not
+# as well. What norms are usually credited with is that they make deep stacks and large rates possible, and this does
+# not test it.
+#
+# And the MLP? It is not missed at all: its parameters did better as three more attentions. On these pictures what
+# matters is how patches go together, and that is attention's part. It does not follow that larger models should leave
+# the MLP out. It does follow that one should measure before one says what a part is for.
 
 # %% [markdown] anchor="stochastic-depth" tags=["deeper"]
 # ## A coin for every image
@@ -1068,7 +1095,8 @@ for block in model.blocks:
 #
 # </details>
 #
-# You double $D$, and the hidden layer stays four times as wide. What happens to the MLP's share of the parameters, and to their number?
+# You double $D$, and the hidden layer stays four times as wide. What happens to the MLP's share of the parameters, and
+# to their number?
 #
 # <details>
 # <summary>Answer</summary>

@@ -50,7 +50,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from vit import PRESETS, VisionTransformer, count_macs, create_model, get_config
 from vit.data import photograph
 from vit.encoder import Block
-from vit.plotting import ACCENT, CYCLE, DIVERGING, FAINT, INK, WIDTH, bare, draw_matrix, pixels, use_style
+from vit.plotting import (
+    ACCENT,
+    CYCLE,
+    DIVERGING,
+    FAINT,
+    INK,
+    WIDTH,
+    bare,
+    draw_matrix,
+    draw_runs,
+    pixels,
+    use_style,
+)
+from vit.results import measured
 
 torch.manual_seed(0)
 use_style()
@@ -742,7 +755,7 @@ for name, epochs, printed in table_6:
 # is tested here. But six operations for each MAC of a forward pass is what one gets when a FLOP is half a MAC and a
 # training step costs three forward passes. So the paper, it seems, counts as PyTorch does.
 
-# %% [markdown] anchor="larger-images"
+# %% [markdown] anchor="larger-images" tags=["deeper"]
 # ### Larger images
 #
 # Per token and block the weights cost $12D^2$ MACs and the attention matrix $2(N+1)D$. They are equal when $N+1 = 6D$.
@@ -819,16 +832,38 @@ for pool in ("token", "avg"):
     for head in ("linear", "mlp", "none"):
         model = on_meta("vit_b_16", class_token=pool == "token", global_pool=pool, head=head)
         out = model(torch.empty(2, 3, 224, 224, device="meta"))
-        N, n = model.config.num_tokens, sum(p.numel() for p in model.parameters())
+        T, n = model.config.num_tokens, sum(p.numel() for p in model.parameters())
         ends = [*model.head.parameters(), *model.pre_logits.parameters()]
         of_head = sum(p.numel() for p in ends)
-        print(f"{pool:6} {head:8} {N:5}  {tuple(out.shape)!s:10} {n:11,} {of_head:13,}")
+        print(f"{pool:6} {head:8} {T:5}  {tuple(out.shape)!s:10} {n:11,} {of_head:13,}")
         assert out.shape == (2, 768 if head == "none" else 1000)
 
 # %% [markdown]
 # In the lower half there is no class token, as in [lesson 2](02_positions.ipynb): one token fewer goes through the
 # encoder, and `global_pool="avg"` classifies the average of all normalised patches. With `head="none"` the pooled
 # vector itself comes out.
+
+# %% [markdown] anchor="what-it-buys"
+# ## Deeper or wider, token or mean?
+#
+# The same parameters can be spent on many thin blocks or on few wide ones, and an answer can be read off a class token
+# or off the mean. Does it matter? Here is the small ViT of [lesson 1](01_patches.ipynb#what-it-buys), which reads the
+# mean, and what becomes of it with a class token or another depth.
+
+# %% alt="Five rows of dots, one dot for each training, over accuracy in percent. The class token's dots are spread over ten points and lie left of the mean's, which are close together. One block and six blocks lie to the left of three, and twelve blocks furthest to the left." jupyter={"source_hidden": true} predict="Which depth wins at equal size? And does the class token beat the mean?"
+parts = measured("parts")["variants"]
+names = {"3 blocks, 96 wide, mean": "base", "class token instead": "class-token"}
+names |= {"1 block, 168 wide": "depth-1", "6 blocks, 68 wide": "depth-6", "12 blocks, 48 wide": "depth-12"}
+draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# Look at the class token first. Its runs differ in nothing but the seed, and they lie far apart, much further than
+# those that read the mean. Whoever had trained once could have reported either end. That is why there are several dots.
+#
+# More depth is not better here. Three blocks beat one, since a second attention can compare what the first has found.
+# But twelve thin blocks are behind all others. Their tokens are narrower, and the way for the gradient is longer; which
+# of the two it is, this does not tell. Deep models earn their depth in trainings that are longer than ours.
 
 # %% [markdown] anchor="parity"
 # ## Is it the same model as theirs?
@@ -930,7 +965,7 @@ assert 1e-4 < difference < 1e-1
 # effect survives twelve blocks. The difference is small. Only a comparison of logits shows it, and even there it
 # could pass for rounding.
 
-# %% [markdown] anchor="other-images"
+# %% [markdown] anchor="other-images" tags=["deeper"]
 # ## Other images
 #
 # Nothing in the class wants a square, or three channels, or 224 pixels. A configuration says what is expected, and

@@ -56,7 +56,7 @@ from vit import count_macs, create_model
 from vit.data import Dataset, MemoryImages, Preprocessing, decode, load_data, photograph
 from vit.data.shapes import draw
 from vit.inference import SHIPPED, load_classifier
-from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_image, use_style
+from vit.plotting import ACCENT, CYCLE, FAINT, INK, WIDTH, draw_image, draw_runs, use_style
 from vit.results import measured
 from vit.training import (
     LAST,
@@ -496,6 +496,26 @@ plt.show()
 #
 # After the warm-up that table has a straight line for the two larger data sets and a cosine for ImageNet. We have not
 # compared the two.
+
+# %% [markdown] anchor="what-it-buys"
+# ### What does warm-up buy?
+#
+# The usual story has two parts. Without warm-up a large rate ruins the first steps, and post-norm blocks
+# ([lesson 4](04_encoder.ipynb#pre-post)) need it more than pre-norm blocks. We trained twelve blocks of width 48 both
+# ways, with and without warm-up, at the rate of [lesson 1](01_patches.ipynb#what-it-buys) and at four times that.
+
+# %% alt="TODO" jupyter={"source_hidden": true} predict="Eight combinations. Which of them fail to learn?"
+parts = measured("parts")["variants"]
+runs = {"pre-norm, warm-up, 0.001": parts["depth-12"]["accuracy"]}
+for rate in ("0.001", "0.004"):
+    for norm in ("pre-norm", "post-norm"):
+        for key in (f"{norm}, {start}, {rate}" for start in ("warm-up", "no warm-up")):
+            runs |= {key: parts[key]["accuracy"]} if key in parts else {}
+draw_runs(runs)
+plt.show()
+
+# %% [markdown] tags=["answer"]
+# TODO
 
 # %% [markdown] anchor="loop"
 # ## The loop
@@ -1082,61 +1102,19 @@ for one, other in zip(read_rows(killed), read_rows(whole), strict=True):
 # %% [markdown] anchor="bias" tags=["deeper"]
 # ## Why so many pictures
 #
-# Thousands of pictures, for ten outlines. A convolutional network is said to need fewer. Why should that be?
+# Thousands of pictures, for ten outlines. A convolutional network is said to need fewer.
 #
 # > **The paper.** “Transformers lack some of the inductive biases inherent to CNNs, such as translation equivariance
 # > and locality, and therefore do not generalize well when trained on insufficient amounts of data.” (section 1)
 #
-# *Locality*: a convolution looks at neighbours, because it can look at nothing else. *Translation equivariance*: move
-# the picture, and what the convolution says moves along. Nobody has to learn that. It is so with random weights. Is it
-# so for our model? We shift pictures (what leaves on one side comes in on the other) and compare.
-
-# %% jupyter={"source_hidden": true} predict="Which of the four follow the shift?"
-torch.manual_seed(0)
-conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
-vit = create_model("vit_nano_4", class_token=False, global_pool="avg").eval()
-bag = create_model("vit_nano_4", class_token=False, global_pool="avg", pos_embed="none").eval()
-
-
-def moves_along(f, pixels, by):
-    """Whether shifting the input by so many pixels shifts the output, a map of features, accordingly."""
-    with torch.no_grad():
-        shifted, output = f(x[:4].roll(pixels, dims=3)), f(x[:4])
-    return torch.allclose(shifted, output.roll(by, dims=3), atol=1e-4)
-
-
-def features(model):
-    return lambda images: model.forward_features(images).transpose(1, 2).unflatten(2, (8, 8))  # (B, D, 8, 8)
-
-
-print("convolution, one pixel:            ", moves_along(conv, 1, 1))
-print("ViT without positions, one pixel:  ", moves_along(features(bag), 1, 0))
-print("ViT without positions, one patch:  ", moves_along(features(bag), 4, 1))
-print("ViT, one patch:                    ", moves_along(features(vit), 4, 1))
-assert moves_along(conv, 1, 1)
-assert not moves_along(features(bag), 1, 0)
-assert moves_along(features(bag), 4, 1)
-assert not moves_along(features(vit), 4, 1)
-
-# %% [markdown]
-# The convolution follows every pixel. A ViT without positions follows whole patches, but as a mere bag of patches it
-# has no idea of neighbours ([lesson 2](02_positions.ipynb#bag-of-patches)). With positions it knows where things are,
-# and follows nothing. That a heart on the left and a heart on the right are the same thing, it must find out from
-# examples, and again for many places. The paper says where what little it has is:
+# A convolution looks at neighbours, because it can look at nothing else. And when the picture moves, what the
+# convolution says moves along, with random weights already. That a heart on the left and a heart on the right are the
+# same thing, a ViT must find out from examples, and again for many places.
 #
-# > **The paper.** “In ViT, only MLP layers are local and translationally equivariant, while the self-attention layers
-# > are global.” (section 3.1)
-#
-# Seen this way, augmentation is knowledge too. A random crop tells by example what a convolution has built in. Steiner
-# et al. (2022) measured what that is worth:
-#
-# > **The paper.** “the combination of increased compute and AugReg can yield models with the same performance as
-# > models trained on an order of magnitude more training data” (Steiner et al., 2022, abstract; AugReg is augmentation
-# > and regularisation)
-#
-# And what is missing can also be an advantage. With enough pictures a model may find something better than what we
-# would have built in. The paper's own summary is “large scale training trumps inductive bias”, and it needed 14 to 300
-# million pictures to say so. What holds at our small sizes [lesson 10](10_data_and_bias.ipynb) measures.
+# What is missing can also be an advantage. With enough pictures a model may find something better than what we would
+# have built in. The paper's own summary is “large scale training trumps inductive bias”, and it needed 14 to 300
+# million pictures to say so. [Lesson 10](10_data_and_bias.ipynb#equivariance) moves the pictures and measures what
+# holds at our small sizes.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes

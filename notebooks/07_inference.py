@@ -674,7 +674,7 @@ plt.show()
 # ## Your own pictures, and your model elsewhere
 #
 # A folder of pictures for each class is all that `vit train` needs, and `vit export` writes the trained model for
-# programs without PyTorch. [Your own pictures, and your model elsewhere](../howto.md) shows both, step by step.
+# programs without PyTorch. [Your own pictures, and your model elsewhere](../docs/howto.md) shows both, step by step.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
@@ -971,8 +971,8 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 #
 # </details>
 #
-# **5. Without PyTorch.** (40 minutes, hard.) [The how-to page](../howto.md) exports a model. Classify a drawn picture
-# from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow image what
+# **5. Without PyTorch.** (40 minutes, hard.) [The how-to page](../docs/howto.md) exports a model. Classify a drawn
+# picture from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow image what
 # the model wants, and `check(7, 5, to_input)`. Then compare your program's answer with `Classifier.predict`.
 #
 # <details>

@@ -26,7 +26,7 @@
 # decisions, and each of them can go wrong without an error. So we make each decision in several ways, the wrong ones
 # included, and measure.
 #
-# After it you can say what a larger picture changes in a model and what it costs, resize a position table and
+# After it you can say what a larger picture changes in a model and what it costs, resize a position matrix and
 # recognise one that was resized wrongly, put a new head on old features, choose between a linear probe, fine-tuning
 # and a fresh start, and, in the folds, count the bytes that freezing saves.
 
@@ -87,14 +87,14 @@ assert [name for name, *_ in differ] == ["pos_embed"]
 
 # %% [markdown]
 # One. The patch projection sees a patch, the norms and MLPs see a token, and attention compares any number of tokens
-# with the same three matrices. Only the table of positions has a row for every place.
+# with the same three matrices. Only the matrix of positions has a row for every place.
 #
 # > **The paper.** “When feeding images of higher resolution, we keep the patch size the same, which results in a larger
 # > effective sequence length. The Vision Transformer can handle arbitrary sequence lengths (up to memory constraints),
 # > however, the pre-trained position embeddings may no longer be meaningful.” (section 3.2)
 #
-# So it *runs* at any size. What does it cost? From 224 to 640 pixels the number of patches grows by
-# the same factor as the number of pixels. Most of the work is done token by token. The matrix of who looks at whom has two tokens in every
+# So it *runs* at any size. What does it cost? From 224 to 640 pixels the number of patches grows by the same factor as
+# the number of pixels. Most of the work is done token by token. The matrix of who looks at whom has two tokens in every
 # entry. (We leave the class token out, so that the factors are exact.)
 
 # %% jupyter={"source_hidden": true}
@@ -121,10 +121,10 @@ draw_image(axes[1], photograph("chelsea", 640), f"640 pixels, {N_large:,} patche
 for edge in range(0, 641, 16):
     axes[1].axvline(edge - 0.5, color="white", linewidth=0.3)
     axes[1].axhline(edge - 0.5, color="white", linewidth=0.3)
-of_tables = [(cost["attn.scores"] + cost["attn.values"]) / 1e9 for cost in costs]
-of_matrices = [total / 1e9 - t for total, t in zip(totals, of_tables, strict=True)]
-axes[2].barh([0, 1], of_matrices, height=0.5, label="weights")
-axes[2].barh([0, 1], of_tables, left=of_matrices, height=0.5, color=ACCENT, label="N×N matrices")
+of_scores = [(cost["attn.scores"] + cost["attn.values"]) / 1e9 for cost in costs]
+of_weights = [total / 1e9 - t for total, t in zip(totals, of_scores, strict=True)]
+axes[2].barh([0, 1], of_weights, height=0.5, label="weights")
+axes[2].barh([0, 1], of_scores, left=of_weights, height=0.5, color=ACCENT, label="N×N matrices")
 axes[2].set_yticks([0, 1], [224, 640])
 axes[2].set(xlabel="billion MACs per picture", ylim=(-0.5, 2.1))
 axes[2].tick_params(axis="y", length=0)
@@ -185,10 +185,10 @@ assert low_curve[-1][1] > 0.65
 # 1. Plain 32-bit arithmetic, so that every processor gets a model that answers about as well.
 
 # %% [markdown] anchor="resize"
-# ## The table, resized by hand
+# ## The matrix, resized by hand
 #
 # At 48 pixels the grid is 12 × 12. The model shall keep what it has learned about places. What
-# is the resizing of a table?
+# is the resizing of a matrix?
 #
 # > **The paper.** “We therefore perform 2D interpolation of the pre-trained position embeddings, according to their
 # > location in the original image.” (section 3.2)
@@ -230,20 +230,20 @@ for kernel in (linear, cubic):
 #    at the border; without it a steeper cubic that repeats the border, also where it enlarges.
 
 # %% [markdown]
-# Rows and columns are treated alike and one after the other. So the new table is the old one with a matrix on either
-# side, for each of its $D$ components. The class token's row has no place in the picture. It is set aside and put
-# back.
+# Rows and columns are treated alike and one after the other. So the new positions are the old ones with a matrix on
+# either side, for each of its $D$ components. The class token's row has no place in the picture. It is set aside and
+# put back.
 
 
 # %%
-def resize(table, new, kernel=cubic):
-    """A table `(1, 1 + gh·gw, D)` of the model's grid for a grid `new`."""
+def resize(matrix, new, kernel=cubic):
+    """A matrix `(1, 1 + gh·gw, D)` of the model's grid for a grid `new`."""
     gh, gw = grid
-    image = table[0, 1:].reshape(gh, gw, -1)  # (gh, gw, D)
+    image = matrix[0, 1:].reshape(gh, gw, -1)  # (gh, gw, D)
     rows = mixing(gh, new[0], kernel)  # (gh', gh)
     columns = mixing(gw, new[1], kernel)  # (gw', gw)
     image = torch.einsum("ij,kl,jld->ikd", rows, columns, image)  # (gh', gw', D)
-    return torch.cat([table[:, :1], image.reshape(1, -1, table.shape[2])], dim=1)
+    return torch.cat([matrix[:, :1], image.reshape(1, -1, matrix.shape[2])], dim=1)
 
 
 learned = model.pos_embed.detach()
@@ -255,7 +255,7 @@ bilinear = bilinear.flatten(2).mT  # (1, 144, D)
 assert_close(resize(learned, (12, 12), linear)[:, 1:], bilinear)
 print("by hand = vit.positions.interpolate_positions, for three grids")
 
-# %% alt="Four maps of similarity for one place, marked by a dot. In the 6 by 6 table and in the interpolated 12 by 12 table the brightest region lies around the dot. With the class row taken for a patch it lies two places further right. Resized along the sequence it is a horizontal streak." jupyter={"source_hidden": true}
+# %% alt="Four maps of similarity for one place, marked by a dot. In the 6 by 6 matrix and in the interpolated 12 by 12 matrix the brightest region lies around the dot. With the class row taken for a patch it lies two places further right. Resized along the sequence it is a horizontal streak." jupyter={"source_hidden": true}
 new, (row, column) = (12, 12), (6, 6)
 larger = resize(learned, new)
 shifted = interpolate_positions(learned[:, :-1], grid, new, num_prefix_tokens=0)  # class row and 35 patches
@@ -277,18 +277,18 @@ figure.colorbar(artist, ax=axes, shrink=0.85, pad=0.02)
 plt.show()
 found = divmod(maps["class row as a patch"].argmax().item(), 12)
 print(
-    f"row {row}, column {column} of the right table is found at row {found[0]}, column {found[1]} of the third"
+    f"row {row}, column {column} of the right matrix is found at row {found[0]}, column {found[1]} of the third"
 )
 assert found != (row, column)
 assert maps["interpolated"][row, column + 1] > maps["interpolated"][row, 0]
 
 # %% [markdown]
-# The first map is the table that our small model has learned, seen from one place: what lies near is alike, more or
+# The first map is the matrix that our small model has learned, seen from one place: what lies near is alike, more or
 # less, after so short a training. The second keeps this. The other two are the mistakes that one meets most. The
-# class row was not set aside, so that every patch gets the row of its neighbour; and the table was resized along
+# class row was not set aside, so that every patch gets the row of its neighbour; and the matrix was resized along
 # the list, where the end of one line lies next to the beginning of the next.
 #
-# In the package a model does this to itself. That the new table is a new parameter matters later, when an optimiser
+# In the package a model does this to itself. That the new matrix is a new parameter matters later, when an optimiser
 # has the old one in its list.
 
 # %%
@@ -326,11 +326,12 @@ print(f"difference: upper left {off[0, 0]:.1%}, lower right {off[-1, -1]:.1%}")
 assert scale[-1] > scale[0] > 0
 
 # %% [markdown]
-# The table is shifted by a hair, most at the lower right. To reproduce such a model to the last digit one has to make
-# the same mistake. Whether it costs accuracy is a question for the model at hand; we did not find a model here that would notice.
+# The matrix is shifted by a hair, most at the lower right. To reproduce such a model to the last digit one has to make
+# the same mistake. Whether it costs accuracy is a question for the model at hand; we did not find a model here that
+# would notice.
 #
-# A second trap is the class token. How many rows has a table of 65? An 8 × 8 grid and a class token, or 5 × 13 without one?
-# A file of weights does not say, and both run:
+# A second trap is the class token. How many rows has a matrix of 65? An 8 × 8 grid and a class token, or 5 × 13 without
+# one? A file of weights does not say, and both run:
 
 # %%
 rows = torch.randn(1, 65, 16)
@@ -343,7 +344,7 @@ print("144 rows: 12 × 12, 9 × 16 or 8 × 18; whoever guesses a square is often
 # So the grid and the number of prefix tokens belong to the model and are never guessed from the count: here they stand
 # in `ViTConfig`.
 #
-# What does the resizing do to a table of waves? One column, before and after, and what the formula gives for the new
+# What does the resizing do to a matrix of waves? One column, before and after, and what the formula gives for the new
 # grid:
 
 # %% alt="Three maps with vertical red and blue bands. The 14 by 14 map shows a little over two waves; the interpolated 24 by 24 map as many, smoother; the map computed anew at 24 by 24 nearly four." jupyter={"source_hidden": true}
@@ -361,16 +362,16 @@ for ax, values, title in (
 plt.show()
 
 # %% [markdown]
-# Interpolation stretches the pattern: the middle of the picture keeps the vector of the middle. Computing anew keeps the
-# *step*: one patch to the right is the same turn as before. The next section asks a model which it prefers.
+# Interpolation stretches the pattern: the middle of the picture keeps the vector of the middle. Computing anew keeps
+# the *step*: one patch to the right is the same turn as before. The next section asks a model which it prefers.
 
 # %% [markdown] anchor="wrong"
-# ## Seven tables for one model
+# ## Seven matrices for one model
 #
 # Does it matter to the answers? Our small model will have troubles of another kind at 48 pixels, so we ask the
-# shipped `shapes` model first. It was trained at 32 pixels. Its table is made of sine waves and not learned, but once
-# it is made it is a table like any other. We give the model pictures of 48 pixels, the same scenes drawn finer, and
-# seven tables for 12 × 12 places. All seven have the right shape. None raises an error.
+# shipped `shapes` model first. It was trained at 32 pixels. Its matrix is made of sine waves and not learned, but once
+# it is made it is a matrix like any other. We give the model pictures of 48 pixels, the same scenes drawn finer, and
+# seven matrices for 12 × 12 places. All seven have the right shape. None raises an error.
 
 # %%
 shipped = load_classifier("shapes")
@@ -381,7 +382,7 @@ scenes = shipped.preprocessing.normalise(scenes)
 anew = copy.deepcopy(model_32)
 anew.set_input_size(HIGH, recompute=True)  # (1)!
 right = interpolate_positions(waves, (8, 8), new, num_prefix_tokens=0)
-tables = {
+matrices = {
     "interpolated": right,
     "waves computed anew": anew.pos_embed,
     "resized along the sequence": F.interpolate(waves.mT, size=144, mode="linear").mT,
@@ -392,11 +393,11 @@ tables = {
 }
 
 # %% [markdown]
-# 1. Left to itself, `set_input_size` interpolates, also a table made of waves. Asked to, it computes the table of the
+# 1. Left to itself, `set_input_size` interpolates, also a matrix made of waves. Asked to, it computes the matrix of the
 #    larger grid.
 
 
-# %% jupyter={"source_hidden": true} predict="Seven tables of the right shape. With how many of them does the model still answer?"
+# %% jupyter={"source_hidden": true} predict="Seven matrices of the right shape. With how many of them does the model still answer?"
 @torch.no_grad()
 def accuracy(model, x, y):
     model.eval()
@@ -404,30 +405,30 @@ def accuracy(model, x, y):
     return (logits.argmax(1) == y).float().mean().item()
 
 
-def with_table(table):
+def with_positions(matrix):
     other = copy.deepcopy(anew)
-    other.pos_embed = table
+    other.pos_embed = matrix
     return other
 
 
 by_itself = copy.deepcopy(model_32)
 by_itself.set_input_size(HIGH)
 assert_close(by_itself.pos_embed, right)
-scores = {name: accuracy(with_table(table), scenes, truth) for name, table in tables.items()}
+scores = {name: accuracy(with_positions(matrix), scenes, truth) for name, matrix in matrices.items()}
 for name, score in scores.items():
     print(f"{name:27} {score:6.1%}")
 assert scores["interpolated"] > 0.9
 assert max(score for name, score in scores.items() if name != "interpolated") < 0.65
 assert scores["no positions at all"] < 0.3
 
-# %% alt="Seven rows, one for each table. On the left three small 12 by 12 similarity maps for three places, the place itself marked; on the right a bar for the accuracy. Interpolated: bright around the place, a bar near 100 percent. Computed anew: bright nearer to the upper left corner, a bar about half as long. Along the sequence: streaks. Swapped: bright at the mirrored place. Over and over: broken stripes. Zeros: empty below. No positions: empty. The last five bars are short, near the dashed line of chance at 10 percent." jupyter={"source_hidden": true}
+# %% alt="Seven rows, one for each matrix. On the left three small 12 by 12 similarity maps for three places, the place itself marked; on the right a bar for the accuracy. Interpolated: bright around the place, a bar near 100 percent. Computed anew: bright nearer to the upper left corner, a bar about half as long. Along the sequence: streaks. Swapped: bright at the mirrored place. Over and over: broken stripes. Zeros: empty below. No positions: empty. The last five bars are short, near the dashed line of chance at 10 percent." jupyter={"source_hidden": true}
 figure = plt.figure(figsize=(WIDTH, 4.6))
-cells = figure.add_gridspec(len(tables), 4, width_ratios=[0.09, 0.09, 0.09, 1])
+cells = figure.add_gridspec(len(matrices), 4, width_ratios=[0.09, 0.09, 0.09, 1])
 bars = figure.add_subplot(cells[:, 3])
 unit = F.normalize(right[0], dim=1)  # (144, D)
-for i, (name, table) in enumerate(tables.items()):
+for i, (name, matrix) in enumerate(matrices.items()):
     maps = (
-        unit @ F.normalize(table[0], dim=1).T
+        unit @ F.normalize(matrix[0], dim=1).T
     )  # (144, 144): what the model was used to, against what it gets
     for j, (r, c) in enumerate(((2, 2), (5, 8), (10, 4))):
         ax = bare(figure.add_subplot(cells[i, j]))
@@ -436,22 +437,23 @@ for i, (name, table) in enumerate(tables.items()):
     bars.barh(i, 100 * scores[name], color=CYCLE[0] if i == 0 else FAINT, height=0.55)
     bars.text(max(100 * scores[name], 10) + 1.5, i, f"{scores[name]:.0%}", va="center", fontsize=8.5)
 bars.axvline(10, color=INK, linewidth=1, linestyle="--")
-bars.set_yticks(range(len(tables)), tables)
+bars.set_yticks(range(len(matrices)), matrices)
 bars.tick_params(axis="y", length=0)
-bars.set(xlim=(0, 108), ylim=(len(tables) - 0.5, -0.5), xlabel="accuracy at 48 pixels, %")
+bars.set(xlim=(0, 108), ylim=(len(matrices) - 0.5, -0.5), xlabel="accuracy at 48 pixels, %")
 plt.show()
 
 # %% [markdown]
 # Each small map answers one question. The dot marks a place, and the model is used to a certain row of numbers there,
-# that of the right table. Where in the table at hand are rows like it? With the right table, at the place itself and
+# that of the right matrix. Where in the matrix at hand are rows like it? With the right matrix, at the place itself and
 # around it. Swapped, on the other side of the diagonal. Along the sequence, the end of each line runs into the
 # beginning of the next. Among zeros, nowhere.
 #
 # Interpolated, the model is as good as at its own size: nothing was trained, and it has more than twice the patches.
-# Most of the others are near chance. The second row is a surprise. Waves computed anew are a perfect table of
-# positions, and yet more than half of the accuracy is gone. Computed anew, one patch to the right is the same step as before. So the middle of the
-# large picture gets the vector that used to mean *near the lower right corner*, and beyond it come vectors that the
-# model has never met. What it has learned is where things lie *in the picture*. Interpolation keeps that.
+# Most of the others are near chance. The second row is a surprise. Waves computed anew are a perfect matrix of
+# positions, and yet more than half of the accuracy is gone. Computed anew, one patch to the right is the same step as
+# before. So the middle of the large picture gets the vector that used to mean *near the lower right corner*, and beyond
+# it come vectors that the model has never met. What it has learned is where things lie *in the picture*. Interpolation
+# keeps that.
 #
 # > **Common mistake.** Believing that a formula needs no interpolation. It can be computed for any grid, and the model
 # > has learned its values on one. `recompute=True` is right before training, and only then. (In an earlier version of
@@ -474,13 +476,13 @@ plt.show()
 
 # %% [markdown]
 # Enlarging adds pixels and no detail. Only what was *there* in finer form, a photograph in full size for instance,
-# brings any. Does a model that was trained on small pictures make use of it? We ask both models at several sizes, always
-# with interpolated positions, and the shipped one also with waves computed anew.
+# brings any. Does a model that was trained on small pictures make use of it? We ask both models at several sizes,
+# always with interpolated positions, and the shipped one also with waves computed anew.
 
 
 # %%
 def at_size(size):
-    """Our small model for another size of picture, its learned table interpolated."""
+    """Our small model for another size of picture, its learned matrix interpolated."""
     other = copy.deepcopy(model)
     other.set_input_size(size)
     return other
@@ -502,8 +504,8 @@ for size in wave_sizes:
     anew.set_input_size(size, recompute=True)
     pictures = shipped.preprocessing.normalise(pictures)
     resized = interpolate_positions(waves, (8, 8), anew.config.grid_size, 0)
-    for name, table in zip(by_waves, (resized, anew.pos_embed), strict=True):
-        by_waves[name].append(accuracy(with_table(table), pictures, answers))
+    for name, matrix in zip(by_waves, (resized, anew.pos_embed), strict=True):
+        by_waves[name].append(accuracy(with_positions(matrix), pictures, answers))
 finer = by_size["drawn at that size"]
 own, largest = finer[sizes.index(LOW)], finer[-1]
 print(f"the small model, {LOW} pixels: {own:.1%}; {HIGH} pixels: {largest:.1%}")
@@ -549,11 +551,11 @@ plt.show()
 # ## A few steps at the new size
 #
 # Enlarged, its positions interpolated as they should be, the small model answers badly at 48 pixels ([the fold
-# above](#larger-helps) measures it and does not find the reason). So it must be trained again there. From the beginning? We enlarge it and go on for 60 steps. For
-# comparison another model begins at 48 pixels, with the same pictures, batch and learning rate, three times as many
-# steps, and a little more than half of the multiplications that the first has had in both its lives; more would take too long on
-# this page. So compare the curves where they lie above each other. One rate and one seed: it is no contest between the
-# two ways at their best.
+# above](#larger-helps) measures it and does not find the reason). So it must be trained again there. From the
+# beginning? We enlarge it and go on for 60 steps. For comparison another model begins at 48 pixels, with the same
+# pictures, batch and learning rate, three times as many steps, and a little more than half of the multiplications that
+# the first has had in both its lives; more would take too long on this page. So compare the curves where they lie above
+# each other. One rate and one seed: it is no contest between the two ways at their best.
 
 # %%
 tune = replace(recipe, img_size=HIGH, epochs=1, batch_size=32, lr=1e-3)
@@ -587,11 +589,10 @@ ax.legend(loc="lower left", bbox_to_anchor=(0.27, 0.2), fontsize=8)
 plt.show()
 
 # %% [markdown]
-# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, have hardly begun
-# to learn where their curve ends. That says that enlarging is cheap, and nothing about how well such a start would do with
-# many more steps. The recipe that
-# made our CIFAR-10 model uses this: the first part of its training sees smaller pictures ([lesson
-# 6](06_training.ipynb#cifar10)).
+# A few steps repair most of what enlarging had broken. Large pictures from the start, with these settings, have hardly
+# begun to learn where their curve ends. That says that enlarging is cheap, and nothing about how well such a start
+# would do with many more steps. The recipe that made our CIFAR-10 model uses this: the first part of its training sees
+# smaller pictures ([lesson 6](06_training.ipynb#cifar10)).
 #
 # And the gain from detail? After so few steps there is none: the model is no better than it was at 24 pixels. These
 # ten outlines can be told apart at 24 pixels, so there is less to gain. The paper, with photographs, found more:
@@ -650,9 +651,9 @@ assert_close(loss.item(), math.log(10))
 assert moving == ["head.weight", "head.bias"]
 
 # %% [markdown]
-# The same probability $1/K$ for every class, whatever the picture: the loss begins at exactly $\ln K$. And the gradient reaches the encoder through the
-# head's weights. They are zero, so the first step moves nothing but the head. A head of noise would begin by pushing
-# the old features in random directions.
+# The same probability $1/K$ for every class, whatever the picture: the loss begins at exactly $\ln K$. And the gradient
+# reaches the encoder through the head's weights. They are zero, so the first step moves nothing but the head. A head of
+# noise would begin by pushing the old features in random directions.
 
 # %% [markdown] anchor="three-ways"
 # ## Probe, fine-tune, or begin again
@@ -741,9 +742,9 @@ def train_on(model, x, y, lr, optimizer=torch.optim.SGD, steps=80, batch=32, see
 # 1. Every picture once, in a random order, then every picture again, in another.
 
 # %% [markdown]
-# Where do we depart? The batch is 32, for we have only a thousand pictures, and there are eighty steps. The size
-# stays the same here, and so does the old normalisation: the encoder was fitted to it. Each way has a learning rate of
-# its own, tried once. *From scratch* gets AdamW, because SGD would be a handicap there, and eighty steps as well. As eighty
+# Where do we depart? The batch is 32, for we have only a thousand pictures, and there are eighty steps. The size stays
+# the same here, and so does the old normalisation: the encoder was fitted to it. Each way has a learning rate of its
+# own, tried once. *From scratch* gets AdamW, because SGD would be a handicap there, and eighty steps as well. As eighty
 # steps are no training from noise, it is run a second time with ten times as many.
 #
 # There is a fourth way. Kumar et al. (2022) noticed that a new head does damage while it is still bad: the encoder
@@ -800,9 +801,9 @@ plt.show()
 
 # %% [markdown]
 # The bars reach from the worse of two draws of labels to the better; with all thousand there is only one draw. At
-# eighty steps the fresh start is nowhere. An earlier version of this lesson stopped there, and that was a straw man: ten times as many
-# steps, on the same thousand pictures, bring it past plain fine-tuning, and close to the probe. With all the labels, then,
-# what the old weights save in this task is mostly steps.
+# eighty steps the fresh start is nowhere. An earlier version of this lesson stopped there, and that was a straw man:
+# ten times as many steps, on the same thousand pictures, bring it past plain fine-tuning, and close to the probe. With
+# all the labels, then, what the old weights save in this task is mostly steps.
 #
 # With fifty labels nothing is clearly better than the old model that has seen none; its ten names still fit. With more
 # the choice matters. The probe takes a moment and does well. Plain fine-tuning does not reach it in eighty steps,
@@ -842,19 +843,20 @@ print(f"from scratch: {crops['steps']} steps on crops of 32 pixels, mirrored at 
 
 # %% [markdown] tags=["answer"]
 # With one crop of each, the famous features are no better than those of random weights, and with three our little
-# CIFAR-10 model is ahead of both. With ten they lead the probes,
-# and a small ViT from scratch, which learns its own crops by heart, does as well in two draws of three. (Look at the ranges before you rank anything: three draws, one penalty, tuned for
-# nobody.) Why so? We have not tested it. But *which photograph* is to a good part a question of colours and textures.
-# Random weights hand those on, as [lesson 9](09_what_it_learns.ipynb#components) shows in pictures; and a model that was taught to give
-# differently coloured cuts of one picture one answer has a reason to look past them.
+# CIFAR-10 model is ahead of both. With ten they lead the probes, and a small ViT from scratch, which learns its own
+# crops by heart, does as well in two draws of three. (Look at the ranges before you rank anything: three draws, one
+# penalty, tuned for nobody.) Why so? We have not tested it. But *which photograph* is to a good part a question of
+# colours and textures. Random weights hand those on, as [lesson 9](09_what_it_learns.ipynb#components) shows in
+# pictures; and a model that was taught to give differently coloured cuts of one picture one answer has a reason to look
+# past them.
 #
-# So say exactly what this set shows: how well features tell six scenes apart from few squares. It does not show that a model
-# knows what a cat is, since no second cat is there. And squares of one photograph are no independent pictures.
+# So say exactly what this set shows: how well features tell six scenes apart from few squares. It does not show that a
+# model knows what a cat is, since no second cat is there. And squares of one photograph are no independent pictures.
 
 # %% [markdown]
-# A fairer set are the photographs that `vit train` was tried on: CIFAR-10's test pictures of four classes, 150 of each to
-# learn from (`benchmarks/small_sets.py`; a linear probe of the real model is `vit train --from dinov2_small --epochs 0`).
-# What has been measured so far:
+# A fairer set are the photographs that `vit train` was tried on: CIFAR-10's test pictures of four classes, 150 of each
+# to learn from (`benchmarks/small_sets.py`; a linear probe of the real model is `vit train --from dinov2_small --epochs
+# 0`). What has been measured so far:
 
 # %% jupyter={"source_hidden": true}
 cases = measured("small_sets")["cases"]
@@ -876,8 +878,8 @@ for name, way in ways.items():
     print(row)
 
 # %% [markdown]
-# CIFAR-10's kinds are what our `cifar10` was made for, though it has not seen these pictures; that row is no transfer to
-# something new. What DINOv2 has seen is known to its makers only.
+# CIFAR-10's kinds are what our `cifar10` was made for, though it has not seen these pictures; that row is no transfer
+# to something new. What DINOv2 has seen is known to its makers only.
 
 # %% [markdown] anchor="freezing" tags=["deeper"]
 # ## What freezing saves
@@ -929,8 +931,8 @@ assert by_hooks - per_picture == 12
 #    its projection, and one number per head; the MLP keeps its input, and $M$ numbers before and after its GELU.
 
 # %% [markdown]
-# The count on paper is right to the byte. More than a hundred megabytes, for *one* picture. Now we freeze parts of the model
-# and ask again. A step shall take 32 pictures.
+# The count on paper is right to the byte. More than a hundred megabytes, for *one* picture. Now we freeze parts of the
+# model and ask again. A step shall take 32 pictures.
 
 # %%
 last = f"blocks.{c.depth - 1}."
@@ -987,7 +989,7 @@ plt.show()
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
-# Seven tables, six of them wrong, stand [above](#wrong). Here are three more, and none raises an error.
+# Seven matrices, six of them wrong, stand [above](#wrong). Here are three more, and none raises an error.
 #
 # > **Common mistake.** Building the optimiser before the head is replaced. It holds on to the parameters of the old
 # > head, and never hears of the new one.
@@ -1009,13 +1011,13 @@ assert still == ["head.weight", "head.bias"]
 
 # %% [markdown]
 # All the rest trains: the features learn to please a random head. `set_input_size` sets the same
-# trap, since the enlarged table is a new parameter. First change the model, then build the optimiser.
+# trap, since the enlarged matrix is a new parameter. First change the model, then build the optimiser.
 
 # %% [markdown] tags=["deeper"]
 # ### Freezing that does not freeze
 #
-# > **Common mistake.** Freezing by zeros. If a gradient is zero instead of `None`, the optimiser is still at work: momentum
-# > rolls on, and weight decay does not ask for gradients.
+# > **Common mistake.** Freezing by zeros. If a gradient is zero instead of `None`, the optimiser is still at work:
+# > momentum rolls on, and weight decay does not ask for gradients.
 
 
 # %%
@@ -1110,7 +1112,7 @@ assert spoiled < sound
 # <details>
 # <summary>Answer</summary>
 #
-# It can run on them: shrink the table again. Whether it is as good as before nobody has promised. Fine-tuning moved
+# It can run on them: shrink the matrix again. Whether it is as good as before nobody has promised. Fine-tuning moved
 # all weights towards the large pictures. Test it, or keep the old weights. (FlexiViT by Beyer et al., 2023, trains one
 # model for many patch sizes from the start.)
 #
@@ -1123,7 +1125,7 @@ assert spoiled < sound
 # usual mistakes.
 #
 # **1. A wide picture.** (20 minutes, easy.) Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many
-# rows has its table now, and how does the similarity of neighbours change, along a row and along a column? Write
+# rows has its position matrix now, and how does the similarity of neighbours change, along a row and along a column? Write
 # `alike(pos_embed, grid, prefix)`: the mean cosine of neighbours in a row, and in a column. Then `check(8, 1, alike)`.
 #
 # <details>
@@ -1263,16 +1265,15 @@ assert spoiled < sound
 # %% [markdown] anchor="key-points"
 # ## Key points
 #
-# Nothing in a ViT depends on the number of patches but the table of positions, and the cost: most of it grows with the
-# pixels, the attention matrices with their square. The position table is resized like a picture, class row set aside,
-# also when it is made of waves. A table resized wrongly raises no error. Right positions are necessary and not always
+# Nothing in a ViT depends on the number of patches but the matrix of positions, and the cost: most of it grows with the
+# pixels, the attention matrices with their square. The position matrix is resized like a picture, class row set aside,
+# also when it is made of waves. A matrix resized wrongly raises no error. Right positions are necessary and not always
 # enough: our small model failed on larger pictures for reasons that we have not found, and a few steps of training at
 # the new size repaired most of that. A new head starts at zero. A linear probe has a formula, needs no backward pass
-# and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from the probe's head. A fresh
-# start needs many more steps, and must get them before it is called worse.
-# Freezing saves gradients and moments for what is frozen, and most of the kept tensors only below the lowest trained
-# parameter. Change the model first, then build the optimiser. What the features have learned to see is the subject of
-# [lesson 9](09_what_it_learns.ipynb).
+# and is hard to beat with few labels; fine-tuning can change what the probe cannot, and profits from the probe's head.
+# A fresh start needs many more steps, and must get them before it is called worse. Freezing saves gradients and moments
+# for what is frozen, and most of the kept tensors only below the lowest trained parameter. Change the model first, then
+# build the optimiser. What the features have learned to see is the subject of [lesson 9](09_what_it_learns.ipynb).
 
 # %% [markdown] anchor="references"
 # ## References

@@ -540,9 +540,9 @@ plt.show()
 # %% [markdown] anchor="compile"
 # ## Compile
 #
-# A chain of small operations reads and writes all of its data at every link. A compiler can make one loop of the
-# chain, which reads once and writes once. `torch.compile` does that. It traces the function into a graph, writes C++
-# (on a GPU, Triton), and compiles it. That takes seconds to minutes, and on a CPU it needs a C++ compiler. Where there is
+# A chain of small operations reads and writes all of its data at every link. A compiler can make one loop of the chain,
+# which reads once and writes once. `torch.compile` does that. It traces the function into a graph, writes C++ (on a
+# GPU, Triton), and compiles it. That takes seconds to minutes, and on a CPU it needs a C++ compiler. Where there is
 # none the cell says so and goes on.
 
 
@@ -746,7 +746,8 @@ for k in (2, 8, 64, 1024):
     print(f"{k:5} ranks: each sends {share:.3f} times its gradient, in {n:5} messages")
 
 # %% [markdown]
-# 1. First half, *reduce-scatter*: what arrives is added. After it each rank has one chunk that is complete. Second half,
+# 1. First half, *reduce-scatter*: what arrives is added. After it each rank has one chunk that is complete. Second
+#    half,
 #    *all-gather*: what arrives is complete, and replaces.
 
 # %% alt="Seven small tables of four ranks by four chunks, from the start to the sixth message. At the start all entries are 1. For three messages one entry in each row grows to 2, 3 and 4 along diagonals. For three more the fours spread until the whole table is 4." jupyter={"source_hidden": true}
@@ -932,7 +933,8 @@ assert 18 * count_parameters(huge) > 80e9
 #
 # The price is paid on the wire. DDP sends an all-reduce, that is a reduce-scatter and an all-gather of gradients. FSDP
 # sends a reduce-scatter of gradients, and an all-gather of weights twice, before the forward and before the backward
-# pass. With equal formats that is three against two. With weights in bf16 the two gathers cost no more than one in fp32.
+# pass. With equal formats that is three against two. With weights in bf16 the two gathers cost no more than one in
+# fp32.
 
 # %%
 count = count_parameters(base)
@@ -1045,12 +1047,12 @@ plt.show()
 # %% [markdown]
 # For ViT-B/16 memory is a matter of activations, and one chooses the number of parts so that they fit. The 22B model
 # does not fit as a whole copy, however many GPUs there are. (Tensor and pipeline parallelism, which divide matrices and
-# layers, are other ways to cut it up; Dehghani et al. divided the matrices.) Note what FSDP does *not* shard: the activations. The bar
-# for 64 GPUs is mostly those, of only a few images. And here is the catch. Few images at one time mean many parts, and
-# the weights are gathered anew for each. In the last two lines of the table eight times as many GPUs are about three
-# times as fast: each sends less, over a much slower wire, and waits. (Exercise 3 finds a way out. We took 64
-# machines of one GPU. With eight in each, libraries add up over NVLink first, and an adapter carries about a ninth: that
-# is why clusters are built so.)
+# layers, are other ways to cut it up; Dehghani et al. divided the matrices.) Note what FSDP does *not* shard: the
+# activations. The bar for 64 GPUs is mostly those, of only a few images. And here is the catch. Few images at one time
+# mean many parts, and the weights are gathered anew for each. In the last two lines of the table eight times as many
+# GPUs are about three times as fast: each sends less, over a much slower wire, and waits. (Exercise 3 finds a way out.
+# We took 64 machines of one GPU. With eight in each, libraries add up over NVLink first, and an adapter carries about a
+# ninth: that is why clusters are built so.)
 #
 # How fast must the wire be? We take ViT-B/16 with DDP, on 8 GPUs over NVLink and on 64 GPUs over two other wires.
 
@@ -1215,14 +1217,14 @@ figure.suptitle(machine, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# The prediction is meant as a lower bound. It knows which model is the slower one and, where there are two, which format.
-# It leaves out “the rest”, and lets attention run as fast as a large product. In bf16 both weigh more, because the
-# products have become faster and the rest has not. So utilisation falls as arithmetic gets cheaper. This is the honest reason why 40 % for
-# an H100 is a guess, and why one should measure a single GPU before one rents sixty-four.
+# The prediction is meant as a lower bound. It knows which model is the slower one and, where there are two, which
+# format. It leaves out “the rest”, and lets attention run as fast as a large product. In bf16 both weigh more, because
+# the products have become faster and the rest has not. So utilisation falls as arithmetic gets cheaper. This is the
+# honest reason why 40 % for an H100 is a guess, and why one should measure a single GPU before one rents sixty-four.
 #
-# One measurement by others can be held against our arithmetic. Touvron et al. (2021) report 53 hours for 300 epochs
-# of DeiT-B, which has the size of ViT-B/16, on one node, and 37 hours on two. A node of theirs has eight GPUs. If these were V100s, whose peak is 125 TFLOP/s in
-# fp16, what was their utilisation?
+# One measurement by others can be held against our arithmetic. Touvron et al. (2021) report 53 hours for 300 epochs of
+# DeiT-B, which has the size of ViT-B/16, on one node, and 37 hours on two. A node of theirs has eight GPUs. If these
+# were V100s, whose peak is 125 TFLOP/s in fp16, what was their utilisation?
 
 # %%
 for nodes, hours in ((1, 53), (2, 37)):
@@ -1231,8 +1233,8 @@ for nodes, hours in ((1, 53), (2, 37)):
     assert 0.1 < utilisation < 0.3
 
 # %% [markdown]
-# Far from 40 %, and worse on two nodes than on one, as the bars above would lead one to expect. But the wire is only one possible
-# reason; reading and augmenting pictures is another.
+# Far from 40 %, and worse on two nodes than on one, as the bars above would lead one to expect. But the wire is only
+# one possible reason; reading and augmenting pictures is another.
 
 # %% [markdown] anchor="data" tags=["deeper"]
 # ## Data for a cluster
@@ -1248,10 +1250,10 @@ print(f"if a core decodes and augments one in 10 ms: {rate * 0.01:,.0f} cores")
 assert rate * 0.01 > 1000
 
 # %% [markdown]
-# (The 110 kB and the 10 ms are assumptions, of the right order for ImageNet at full size. Measure yours.) A million small files make it worse. Each must be looked
-# up, opened and closed, and on a network file system each of these is a message to a server. Disks and networks love
-# long reads. So one packs a thousand or so pictures into one file, a *shard*, and reads it from front to end. The
-# simplest shard is a tar archive, and Python can write it.
+# (The 110 kB and the 10 ms are assumptions, of the right order for ImageNet at full size. Measure yours.) A million
+# small files make it worse. Each must be looked up, opened and closed, and on a network file system each of these is a
+# message to a server. Disks and networks love long reads. So one packs a thousand or so pictures into one file, a
+# *shard*, and reads it from front to end. The simplest shard is a tar archive, and Python can write it.
 
 # %%
 SHARDS, EACH = 8, 40
@@ -1333,9 +1335,9 @@ plt.show()
 # before they were packed*. If the shards hold one class each, no buffer of reasonable size will mend it.
 #
 # What must a run remember that wants to go on in the middle of an epoch? Here the whole order is a function of seed,
-# epoch, rank and number of ranks. So the number of pictures already taken is enough: draw again, and skip. Skipping costs reading,
-# though, which is why some engines store more (which shard, where in it, what is in the buffer), and a few do not mind
-# if the number of ranks has changed.
+# epoch, rank and number of ranks. So the number of pictures already taken is enough: draw again, and skip. Skipping
+# costs reading, though, which is why some engines store more (which shard, where in it, what is in the buffer), and a
+# few do not mind if the number of ranks has changed.
 #
 # You need not write any of this yourself.
 #
@@ -1473,8 +1475,8 @@ assert first > 10 * quickest
 #
 # </details>
 #
-# The last two questions belong to the folds. With 8 processes, each sends 1.75 times its gradient. How much does each send with 16? And why do people still say
-# that large clusters are slow to synchronise?
+# The last two questions belong to the folds. With 8 processes, each sends 1.75 times its gradient. How much does each
+# send with 16? And why do people still say that large clusters are slow to synchronise?
 #
 # <details>
 # <summary>Answer</summary>
@@ -1631,13 +1633,12 @@ assert first > 10 * quickest
 # has the batch of 4,096. Samuel Williams, Andrew Waterman and David Patterson,
 # [Roofline](https://doi.org/10.1145/1498765.1498785), Communications of the ACM 2009. Paulius Micikevicius et al.,
 # [Mixed Precision Training](https://arxiv.org/abs/1710.03740), ICLR 2018. Tri Dao et al.,
-# [FlashAttention](https://arxiv.org/abs/2205.14135), NeurIPS 2022. Pitch Patarasuk and Xin Yuan,
-# [Bandwidth optimal all-reduce algorithms for clusters of
-# workstations](https://doi.org/10.1016/j.jpdc.2008.09.002), Journal of Parallel and Distributed Computing 2009. Priya
-# Goyal et al., [Accurate, Large Minibatch SGD](https://arxiv.org/abs/1706.02677), 2017. Samyam Rajbhandari et al.,
-# [ZeRO](https://arxiv.org/abs/1910.02054), SC 2020. Yanli Zhao et al., [PyTorch FSDP](https://arxiv.org/abs/2304.11277),
-# VLDB 2023. Aakanksha Chowdhery et al., [PaLM](https://arxiv.org/abs/2204.02311), 2022: appendix B defines model FLOPs
-# utilisation. Mostafa Dehghani et al., [Scaling Vision Transformers to 22 Billion
-# Parameters](https://arxiv.org/abs/2302.05442), ICML 2023. Hugo Touvron et al., [Training data-efficient image
-# transformers](https://arxiv.org/abs/2012.12877), ICML 2021: training time in section 6. NVIDIA,
-# [H100 Tensor Core GPU](https://www.nvidia.com/en-us/data-center/h100/), data sheet.
+# [FlashAttention](https://arxiv.org/abs/2205.14135), NeurIPS 2022. Pitch Patarasuk and Xin Yuan, [Bandwidth optimal
+# all-reduce algorithms for clusters of workstations](https://doi.org/10.1016/j.jpdc.2008.09.002), Journal of Parallel
+# and Distributed Computing 2009. Priya Goyal et al., [Accurate, Large Minibatch SGD](https://arxiv.org/abs/1706.02677),
+# 2017. Samyam Rajbhandari et al., [ZeRO](https://arxiv.org/abs/1910.02054), SC 2020. Yanli Zhao et al., [PyTorch
+# FSDP](https://arxiv.org/abs/2304.11277), VLDB 2023. Aakanksha Chowdhery et al.,
+# [PaLM](https://arxiv.org/abs/2204.02311), 2022: appendix B defines model FLOPs utilisation. Mostafa Dehghani et al.,
+# [Scaling Vision Transformers to 22 Billion Parameters](https://arxiv.org/abs/2302.05442), ICML 2023. Hugo Touvron et
+# al., [Training data-efficient image transformers](https://arxiv.org/abs/2012.12877), ICML 2021: training time in
+# section 6. NVIDIA, [H100 Tensor Core GPU](https://www.nvidia.com/en-us/data-center/h100/), data sheet.

@@ -17,6 +17,7 @@ from vit import VisionTransformer, ViTConfig
 from vit.convnet import ConvNet
 from vit.data.images import FileImages, MemoryImages
 from vit.data.sets import load_data
+from vit.results import measured
 from vit.training.recipe import Recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -305,6 +306,16 @@ def test_a_part_is_taken_out(parts):
     features = [mixed.forward_features(x) for x in (images, other)]
     assert_close(features[0][:, 1:], features[1][:, 1:])
     assert not torch.allclose(features[0][:, 0], features[1][:, 0])
+
+
+def test_what_was_measured_of_the_parts_is_whole(parts):
+    results = measured("parts")
+    for key, row in results["variants"].items():
+        says, *_, seeds = parts.VARIANTS[key]
+        assert says == row["says"]
+        assert 1 <= len(row["accuracy"]) == len(row["seconds"]) == len(row["date"]) <= len(seeds)
+    markdown = ROOT / "benchmarks" / "results" / "parts.md"
+    assert markdown.read_text(encoding="utf-8") == parts.render(results)
 
 
 def test_variants_have_like_many_parameters(parts):

@@ -97,6 +97,18 @@ def test_draw_matrix_as_colour_alone_on_a_fixed_scale(ax):
     assert (len(ax.texts), artist.get_clim(), ax.get_title()) == (0, (-1, 1), "t")
 
 
+def test_draw_runs_marks_what_is_apart():
+    """Runs of the first that share a value with another's are noise; two runs are too few to say."""
+    whole = [0.5, 0.6, 0.55]
+    runs = {"whole": whole, "worse": [0.1, 0.2, 0.3], "like": [0.1, 0.5, 0.2], "two": [0.1, 0.1]}
+    (ax,) = plotting.draw_runs(runs).axes
+    says = [text.get_text() for text in ax.texts]
+    assert says == ["55.0", "20.0    apart", "26.7    within the noise", "10.0"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(runs)
+    assert [len(line.get_xdata()) for line in ax.lines] == [3, 3, 3, 2]
+    render(ax.figure)
+
+
 def test_draw_tiles_share_one_scale():
     tiles = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
     figure = plotting.draw_tiles(tiles, label="similarity")

@@ -62,15 +62,15 @@ def position_similarity(
 ) -> PositionSimilarity:
     """Compare every position with every other (figure 7 centre, section 4.5).
 
-    The table is `(T, D)` or, as the model keeps it, `(1, T, D)`; `num_prefix_tokens` is 1 where its first row
+    It is `(T, D)` or, as the model keeps it, `(1, T, D)`; `num_prefix_tokens` is 1 where the first row
     is the class token's, else 0.
 
     Raises:
-        ValueError: if the table does not hold `num_prefix_tokens` + the patches of the grid.
+        ValueError: if the matrix does not hold `num_prefix_tokens` + the patches of the grid.
     """
-    table = F.normalize(pos_embed.detach().reshape(-1, pos_embed.shape[-1]), dim=-1)  # a row of zeros stays
-    _check_tokens(len(table), grid_size, num_prefix_tokens)
-    patches = table[num_prefix_tokens:]
+    matrix = F.normalize(pos_embed.detach().reshape(-1, pos_embed.shape[-1]), dim=-1)  # a row of zeros stays
+    _check_tokens(len(matrix), grid_size, num_prefix_tokens)
+    patches = matrix[num_prefix_tokens:]
     tiles = (patches @ patches.T).reshape(*grid_size, *grid_size)
 
     def profile(pairs: Tensor) -> Tensor:  # (n, n), symmetric -> (n,)
@@ -80,7 +80,7 @@ def position_similarity(
         tiles=tiles,
         rows=profile(tiles.diagonal(dim1=1, dim2=3).mean(-1)),
         columns=profile(tiles.diagonal(dim1=0, dim2=2).mean(-1)),
-        cls=(patches @ table[0]).reshape(grid_size) if num_prefix_tokens else None,
+        cls=(patches @ matrix[0]).reshape(grid_size) if num_prefix_tokens else None,
     )
 
 
@@ -166,10 +166,8 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
     if target.shape != images.shape[:1]:
         raise ValueError(f"expected targets of shape ({len(images)},), got {tuple(target.shape)}")
     with torch.inference_mode(False), torch.enable_grad():  # gradients are needed, whoever asks
-        x, maps = (
-            model.embed(images.clone()).detach().requires_grad_(),
-            [],
-        )  # a graph even if the model is frozen
+        x = model.embed(images.clone()).detach().requires_grad_()  # a graph even if the model is frozen
+        maps = []
         for block in model.blocks:
             x, weights = block(x, need_weights=True)
             maps.append(weights)

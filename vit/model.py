@@ -1,6 +1,6 @@
 """The Vision Transformer: `(B, C, H, W) -> (B, K)` (Dosovitskiy et al., 2021, section 3.1, figure 1).
 
-Legend: B batch, C channels, H, W image size, T tokens, D width, h heads, K classes.
+Legend: B batch, C channels, H, W height and width, T tokens, D width, h heads, K classes.
 """
 
 from collections import OrderedDict
@@ -19,12 +19,12 @@ from vit.positions import interpolate_positions, sincos_1d, sincos_2d
 
 
 def _fixed_positions(config: ViTConfig) -> Tensor:
-    """The sine-cosine table of `config`, `(1, T, D)`. Prefix tokens have no place, so their rows are zero."""
+    """Sine-cosine positions of `config`, `(1, T, D)`. Prefix tokens have no place, so their rows are zero."""
     gh, gw = (side // config.patch_size for side in config.pos_size or config.img_size)
     n, D = config.num_prefix_tokens, config.embed_dim
-    table = sincos_1d(gh * gw, D) if config.pos_embed == "sincos1d" else sincos_2d((gh, gw), D)
-    table = torch.cat([torch.zeros(n, D), table])[None]
-    return interpolate_positions(table, (gh, gw), config.grid_size, n)
+    matrix = sincos_1d(gh * gw, D) if config.pos_embed == "sincos1d" else sincos_2d((gh, gw), D)
+    matrix = torch.cat([torch.zeros(n, D), matrix])[None]
+    return interpolate_positions(matrix, (gh, gw), config.grid_size, n)
 
 
 def _trunc_normal(tensor: Tensor, std: float) -> None:
@@ -200,7 +200,7 @@ class VisionTransformer(nn.Module):
         """Accept images of another size from now on, in place (section 3.2).
 
         Positions are interpolated to the new grid. Learned ones become a new parameter: build the optimiser
-        afterwards. Sine-cosine tables are stretched from the size they were made for, `config.pos_size`, or
+        afterwards. Sine-cosine matrices are stretched from the size they were made for, `config.pos_size`, or
         made anew with `recompute`, which only suits a model that has not yet learned what its rows mean.
 
         Raises:

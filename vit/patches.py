@@ -1,6 +1,6 @@
 """From an image to a sequence of patches: `(B, C, H, W) -> (B, N, C·P·P) -> (B, N, D)`.
 
-Legend: B batch, C channels, H, W image size, P patch side, N = HW/P² patches, D width.
+Legend: B batch, C channels, H, W height and width, P patch side, N = HW/P² patches, D width.
 Patches run row by row, left to right. Inside a patch the order is channel, row, column, the order in which a
 convolution stores its kernel, so that the linear form and the convolution share one weight.
 """

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vit.data.files import printable
+from vit.results import apart
 
 WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
 INK, FAINT, ACCENT = "#1f2430", "#a3a9b5", "#c2410c"
@@ -63,8 +64,7 @@ def pixels(image: Tensor) -> np.ndarray:
 def bare(ax: Axes, title: str | None = None) -> Axes:
     """Take away ticks and frame; what is left is the picture."""
     ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
     if title is not None:
         ax.set_title(title)
     return ax
@@ -99,19 +99,11 @@ def draw_patch_grid(
     for y in range(0, H + 1, patch_size):
         ax.axhline(y - 0.5, color="white", linewidth=0.7)
     columns = W // patch_size
-    if numbers:
-        for i in range(columns * (H // patch_size)):
-            y, x = divmod(i, columns)
-            ax.text(
-                (x + 0.5) * patch_size - 0.5,
-                (y + 0.5) * patch_size - 0.5,
-                str(i),
-                ha="center",
-                va="center",
-                fontsize=6.5 if columns > 8 else 11,
-                color="white",
-                bbox={"boxstyle": "round,pad=0.12", "facecolor": INK, "alpha": 0.55, "linewidth": 0},
-            )
+    back = {"boxstyle": "round,pad=0.12", "facecolor": INK, "alpha": 0.55, "linewidth": 0}
+    how = {"ha": "center", "va": "center", "fontsize": 6.5 if columns > 8 else 11}
+    for i in range(columns * (H // patch_size) if numbers else 0):
+        y, x = (patch_size * (place + 0.5) - 0.5 for place in divmod(i, columns))
+        ax.text(x, y, str(i), color="white", bbox=back, **how)
     for i in highlight:
         y, x = divmod(i, columns)
         _frame(ax, (x * patch_size - 0.5, y * patch_size - 0.5), patch_size, patch_size)
@@ -151,8 +143,7 @@ def draw_matrix(
     array = matrix.detach().float().cpu().numpy()
     low, high = limits if limits is not None else (float(array.min()), float(array.max()))
     artist = ax.imshow(array, cmap=cmap, vmin=low, vmax=high, aspect="equal")
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
     for y in range(array.shape[0] + 1):  # cell borders, so that a white cell is still a cell
         ax.axhline(y - 0.5, color=FAINT, linewidth=0.6, clip_on=False)
     for x in range(array.shape[1] + 1):
@@ -204,23 +195,34 @@ def draw_attention(
     """
     _, H, W = image.shape
     gh, gw = weights.shape
-    grey = pixels(image.mean(0, keepdim=True))
-    extent = (-0.5, W - 0.5, H - 0.5, -0.5)
-    ax.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=extent)
-    artist = ax.imshow(
-        weights.detach().float().cpu().numpy(),
-        cmap=SEQUENTIAL,
-        vmin=0,
-        vmax=limit,
-        alpha=0.6,
-        extent=extent,
-        interpolation="nearest",
-    )
+    how = {"extent": (-0.5, W - 0.5, H - 0.5, -0.5), "vmin": 0}
+    ax.imshow(pixels(image.mean(0, keepdim=True)), cmap="gray", vmax=1, **how)
+    heat = weights.detach().float().cpu().numpy()
+    artist = ax.imshow(heat, cmap=SEQUENTIAL, vmax=limit, alpha=0.6, interpolation="nearest", **how)
     if query is not None:
         y, x = divmod(query, gw)
         _frame(ax, (x * W / gw - 0.5, y * H / gh - 0.5), W / gw, H / gh)
     bare(ax, title)
     return artist
+
+
+def draw_runs(runs: Mapping[str, Sequence[float]], width: float = 0.8 * WIDTH) -> Figure:
+    """Draw accuracies in [0, 1], a dot for each run and a line for each variant, compared with the first.
+
+    The first one's range is shaded. To the right stands the mean; and, from three runs on, how the two lie.
+    """
+    figure, ax = plt.subplots(figsize=(width, 0.6 + 0.29 * len(runs)))
+    first, *others = runs.values()
+    ax.axvspan(100 * min(first), 100 * max(first), color=FAINT, alpha=0.25, lw=0)
+    for y, found in enumerate((first, *others)):
+        ax.plot([100 * a for a in found], [y] * len(found), "o-", ms=5, alpha=0.75, color=CYCLE[y > 0], lw=1)
+        text = f"{100 * np.mean(found):.1f}"
+        if y and min(len(found), len(first)) >= 3:
+            text += "    apart" if apart(found, first) else "    within the noise"
+        ax.text(1.02, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
+    ax.set_yticks(range(len(runs)), runs)
+    ax.set(xlim=(0, None), ylim=(len(runs) - 0.5, -0.5), xlabel="accuracy on the test pictures, %")
+    return figure
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], width: float = WIDTH) -> Figure:

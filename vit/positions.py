@@ -1,4 +1,4 @@
-"""Where a patch is: fixed tables of positions and the resizing of tables, both `(T, D)`-shaped.
+"""Where a patch is: fixed matrices of positions and the resizing of matrices, both `(T, D)`-shaped.
 
 Legend: T tokens, D width, (gh, gw) the grid of patches.
 """
@@ -17,7 +17,7 @@ def _sincos(positions: Tensor, dim: int) -> Tensor:
 
 
 def sincos_1d(num_positions: int, dim: int) -> Tensor:
-    """One-dimensional sine-cosine table `(num_positions, dim)`: a patch is its index in reading order.
+    """One-dimensional sine-cosine matrix `(num_positions, dim)`: a patch is its index in reading order.
 
     As in Vaswani et al. (2017), section 3.5, but with all sines before all cosines where that paper
     interleaves them: a permutation of the columns, which no similarity notices.
@@ -31,7 +31,7 @@ def sincos_1d(num_positions: int, dim: int) -> Tensor:
 
 
 def sincos_2d(grid_size: tuple[int, int], dim: int) -> Tensor:
-    """Two-dimensional sine-cosine table `(gh·gw, dim)`: half of the width for the row, half for the column.
+    """Two-dimensional sine-cosine matrix `(gh·gw, dim)`: half of the width for the row, half for the column.
 
     As in big_vision's plain ViT (Beyer et al., 2022) and MoCo v3, up to the order of the columns.
 
@@ -50,25 +50,25 @@ def sincos_2d(grid_size: tuple[int, int], dim: int) -> Tensor:
 def interpolate_positions(
     pos_embed: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 1
 ) -> Tensor:
-    """Resize a table to another grid: `(1, n + gh·gw, D) -> (1, n + gh'·gw', D)`.
+    """Resize a matrix to another grid: `(1, n + gh·gw, D) -> (1, n + gh'·gw', D)`.
 
     The paper resizes when it fine-tunes at a higher resolution (section 3.2). Bicubic with antialiasing in
     fp32, as timm does it; prefix tokens have no place in the image and are kept. An unchanged grid returns
     the same values.
 
     Raises:
-        ValueError: if the table does not hold `num_prefix_tokens` + the patches of `old_grid`.
+        ValueError: if the matrix does not hold `num_prefix_tokens` + the patches of `old_grid`.
     """
     expected = num_prefix_tokens + old_grid[0] * old_grid[1]
     if pos_embed.ndim != 3 or pos_embed.shape[:2] != (1, expected):
         raise ValueError(
-            f"expected a table of shape (1, {expected}, D) for {num_prefix_tokens} prefix token(s) and a "
+            f"expected a matrix of shape (1, {expected}, D) for {num_prefix_tokens} prefix token(s) and a "
             f"{old_grid[0]}x{old_grid[1]} grid, got {tuple(pos_embed.shape)}"
         )
     if tuple(old_grid) == tuple(new_grid):
         return pos_embed
-    prefix, table = pos_embed[:, :num_prefix_tokens], pos_embed[:, num_prefix_tokens:]
-    image = table.float().reshape(1, *old_grid, -1).permute(0, 3, 1, 2)  # (1, D, gh, gw)
+    prefix, matrix = pos_embed[:, :num_prefix_tokens], pos_embed[:, num_prefix_tokens:]
+    image = matrix.float().reshape(1, *old_grid, -1).permute(0, 3, 1, 2)  # (1, D, gh, gw)
     image = F.interpolate(image, size=new_grid, mode="bicubic", align_corners=False, antialias=True)
-    table = image.permute(0, 2, 3, 1).flatten(1, 2)  # (1, gh'·gw', D)
-    return torch.cat([prefix, table.to(prefix.dtype)], dim=1)
+    matrix = image.permute(0, 2, 3, 1).flatten(1, 2)  # (1, gh'·gw', D)
+    return torch.cat([prefix, matrix.to(prefix.dtype)], dim=1)

@@ -64,7 +64,8 @@ if (localStorage.getItem("open") === "true") openAll(true)
 reveal()
 addEventListener("hashchange", reveal)
 
-// A click on a figure shows it as large as the window allows. Without JavaScript the link opens the image.
+// A click on a figure shows it as large as the window allows, and of a film the frame that is chosen. Without JavaScript
+// the link opens the image.
 const dialog = document.body.appendChild(document.createElement("dialog"))
 dialog.className = "enlarged"
 dialog.addEventListener("click", () => dialog.close())
@@ -72,7 +73,9 @@ for (const link of document.querySelectorAll("a.enlarge")) {
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return
     event.preventDefault()
-    dialog.replaceChildren(link.firstElementChild.cloneNode())
+    const film = link.closest(".film")
+    dialog.replaceChildren(film ? link.cloneNode(true) : link.firstElementChild.cloneNode())
+    dialog.style.cssText = film?.style.cssText ?? "" // which frame of how many
     dialog.showModal()
   })
 }
@@ -98,7 +101,6 @@ for (const figure of document.querySelectorAll("figure[data-frames]")) {
   figure.style.setProperty("--columns", columns)
   figure.style.setProperty("--frame", `${image.getAttribute("width") / columns} / ${image.getAttribute("height") / rows}`)
   figure.classList.add("film")
-  image.className = "sheet" // enlarged, it scrolls
   image.loading = "eager"
   slider.value = slider.max
   slider.addEventListener("input", choose)

@@ -90,6 +90,8 @@ def on_page_markdown(markdown, page, config, files):
 
     # What the template wrote is escaped (it says why); what follows it is nbconvert's CSS for its own HTML.
     markdown = unescape(markdown.partition("<style>")[0])
+    # Lessons link to pages of docs/ by their place in the repository: so the links work in Jupyter, too.
+    markdown = markdown.replace("](../docs/", "](../")
     # Two quotes with a blank line between stay two, as in Jupyter; Python-Markdown would join them.
     markdown = re.sub(r"(?<=\n)(>[^\n]*\n)\n+(?=> \*\*)", r"\1\n<!-- -->\n\n", markdown)
     return re.sub(r"<!--figure (\d+)-->", add_figure, markdown)

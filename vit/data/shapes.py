@@ -8,7 +8,7 @@ It is a toy, made to be learnt in minutes: one whole object in each picture, lig
 by at most 30 degrees; and areas differ, a bar has half of a circle's. A model that does well here has learnt
 ten outlines, not to see.
 
-Legend: B pictures, S image side, M vertices of a polygon. Coordinates run from -1 to 1 across the picture.
+Legend: B images, S image side, M vertices of a polygon. Coordinates run from -1 to 1 across the picture.
 """
 
 import math

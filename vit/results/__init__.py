@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +22,8 @@ def measured(name: str) -> dict[str, Any]:
         names = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
         raise ValueError(f"expected one of {names}, got {name!r}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def apart(runs: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether every run of one lies above every run of the other; otherwise the two are within the noise."""
+    return min(runs) > max(others) or max(runs) < min(others)

@@ -5,7 +5,7 @@ looks for tokens like itself, and, by their positions, for those nearby. The pro
 matrices resembles the negative identity. Drawing the weights so that both hold from the start saves a small
 data set from having to teach it.
 
-Legend: D width, h heads, d = D / h.
+Legend: D width, h heads, d = D/h.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """What changes the weights: AdamW, Muon, and which parameters each of them has, at what rate.
 
-Legend: M matrices, A and B their sides.
+Legend: M matrices, m and n their sides.
 """
 
 from collections import defaultdict
@@ -77,7 +77,7 @@ def _layers_above(name: str, depth: int) -> int:
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """Bring the singular values of each matrix near 1: `(M, A, B) -> (M, A, B)`, by Newton and Schulz.
+    """Bring the singular values of each matrix near 1: `(M, m, n) -> (M, m, n)`, by Newton and Schulz.
 
     In bfloat16 where the processor multiplies it faster, and in float32 elsewhere.
     """
