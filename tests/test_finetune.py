@@ -4,7 +4,9 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,8 @@ from PIL import Image
 from vit.config import get_config
 from vit.data.images import MemoryImages, Preprocessing
 from vit.data.sets import Dataset, load_data
-from vit.inference.classifier import load_classifier
-from vit.inference.measure import hashes
+from vit.inference.classifier import load_classifier, summarise
+from vit.inference.measure import hashes, to_measure
 from vit.inference.weights import BEST, read_weights
 from vit.model import VisionTransformer, create_model
 from vit.training.baselines import simple_scores
@@ -231,9 +233,10 @@ def test_fine_tuning_starts_from_the_source_and_says_so(source, tmp_path, capsys
     run, _ = source
     pictures = write_pictures(tmp_path / "pictures", classes=("a", "b", "c"), side=24, seed=1)
     receipt = train(tuned(run, pictures), tmp_path / "run", device="cpu")
-    says = capsys.readouterr().err.splitlines()[0]
-    assert "a linear probe has" in says
+    says, probed, *_ = capsys.readouterr().err.splitlines()
+    assert "first a linear probe, about" in says
     assert "epochs: 3, about" in says
+    assert f"the linear probe has {receipt['source']['probe']['val_accuracy']:.1%}" in probed
     assert receipt["source"]["name"] == str(run)
     assert receipt["source"]["probe"]["penalty"] in PENALTIES
     assert receipt["baselines"]["commonest_class"] < 0.6
@@ -274,6 +277,27 @@ def test_a_resumed_run_needs_its_source_no_more(source, tmp_path):
     (one, _), (other, _) = (read_weights(tmp_path / name / BEST) for name in ("whole", "run"))
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_cifar10_is_given_out_at_the_side_that_a_source_takes(source, tmp_path, monkeypatch):
+    def stored(root, train, download):
+        labels = np.arange(60) % 10
+        pixels = np.random.default_rng(train).integers(0, 60, (60, 32, 32, 3), np.uint8)
+        return SimpleNamespace(
+            data=pixels + (20 * labels[:, None, None, None]).astype(np.uint8), targets=labels
+        )
+
+    monkeypatch.setattr("vit.data.sets.CIFAR10", stored)
+    receipt = train(tuned(source[0], "cifar10", epochs=1), tmp_path / "small", device="cpu", quiet=True)
+    assert receipt["recipe"]["img_size"] == 16  # the source's own
+    large = tuned(source[0], "cifar10", epochs=1, img_size=48)
+    receipt = train(large, tmp_path / "large", device="cpu", quiet=True)
+    classifier = load_classifier(tmp_path / "large")
+    assert classifier.model.config.img_size == (48, 48)
+    images, label, _ = to_measure(classifier, "cifar10")
+    assert (images.batch(torch.arange(3))[0].shape, label) == ((3, 3, 48, 48), "test")
+    assert images.images.shape[-1] == 32  # in memory they stay as they are
+    assert summarise(*classifier.predict_set(images))["correct"] == receipt["test_correct"]
 
 
 def test_pictures_that_the_source_saw_are_no_test(source, tmp_path):

@@ -170,7 +170,8 @@ def test_linked_folders_are_followed_once(tmp_path):
     (tmp_path / "pool" / "cats" / "again").symlink_to(tmp_path / "pool" / "more")
     (tmp_path / "pool" / "more" / "up").symlink_to(tmp_path / "pool" / "cats")  # a ring
     (tmp_path / "root" / "dog" / "root").symlink_to(tmp_path / "root")  # all the rest
-    with pytest.warns(UserWarning, match="3 links to folders that were there already"):
+    (tmp_path / "root" / "dog" / "cat").symlink_to(tmp_path / "pool" / "cats")  # another class
+    with pytest.warns(UserWarning, match="4 links to folders that were there already"):
         paths, labels, classes = read_classes(tmp_path / "root")
     assert classes == ("cat", "dog")
     assert torch.bincount(labels).tolist() == [9, 5]

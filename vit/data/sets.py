@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from vit.data import shapes
 from vit.data.files import decode, file_key
 from vit.data.folders import existing, find_parts, read_classes, split_by_content
-from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, evenly, without
+from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, batches, evenly, without
 
 # What each photograph is, and the square of it that we show: (top, left, side) in pixels.
 PHOTOGRAPHS: dict[str, tuple[int, int, int]] = {
@@ -81,10 +81,12 @@ class Dataset:
 
     def preprocessing(self, img_size: int) -> Preprocessing:
         """Mean and deviation of each channel over (at most 5,000 of) the training images."""
-        pixels = (
-            self.train.batch(evenly(len(self.train), 5_000))[0].double().div(255).transpose(0, 1).flatten(1)
-        )  # (3, M·S·S)
-        mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
+        sums = torch.zeros(3, 3, dtype=torch.float64)  # of ones, values and squares, for each channel
+        for pixels, _ in batches(self.train.take(evenly(len(self.train), 5_000)), 100):
+            x = pixels.cpu().double().div(255).transpose(0, 1).flatten(1)  # (3, B·S·S)
+            sums += torch.stack([x.pow(power).sum(1) for power in range(3)])
+        count, mean = sums[0], sums[1] / sums[0]
+        std = ((sums[2] - count * mean.square()) / (count - 1)).clamp(min=1e-6).sqrt()
         return Preprocessing(img_size, *(tuple(round(v, 4) for v in t.tolist()) for t in (mean, std)))
 
 
@@ -121,7 +123,7 @@ def _shapes(img_size: int, train_size: int) -> Dataset:
     return Dataset("shapes", shapes.CLASSES, drawn(2 * n, train_size), drawn(n, n), drawn(0, n))
 
 
-def _cifar10(root: Path) -> Dataset:
+def _cifar10(root: Path, img_size: int) -> Dataset:
     def part(train: bool) -> MemoryImages:
         try:
             data = CIFAR10(root, train=train, download=True)
@@ -130,9 +132,8 @@ def _cifar10(root: Path) -> Dataset:
                 f"CIFAR-10 could not be had ({error}). Where there is a network, fetch {CIFAR10.url} and "
                 f"put it into {root}/; or give a folder of images instead"
             ) from None
-        return MemoryImages(
-            torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets)
-        )
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        return MemoryImages(images, torch.tensor(data.targets), img_size=img_size)
 
     images = part(train=True)
     train, val = split(images.labels, HELD_OUT)
@@ -282,9 +283,8 @@ def load_data(
     """
     if is_word(name) and name == "shapes":
         return _shapes(img_size, train_size or 20_000)
-    data = _cifar10(Path(root)) if name == "cifar10" else _folder(Path(name), img_size, split_by)
-    if name == "cifar10" and img_size != 32:
-        raise ValueError(f"CIFAR-10 has images of 32x32 pixels, got img_size={img_size}")
+    cifar10 = name == "cifar10"
+    data = _cifar10(Path(root), img_size) if cifar10 else _folder(Path(name), img_size, split_by)
     if train_size is None or train_size >= len(data.train):
         return data
     kept = split(data.train.labels, train_size / len(data.train))[1]

@@ -3,6 +3,7 @@
 Legend: B batch, M images, D width, K classes, S image side.
 """
 
+import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -102,12 +103,26 @@ def features(
     model: VisionTransformer, images: Images, look: Preprocessing, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """What the head would read of each image, `(M, D)`, and labels `(M,)`."""
+    was_training = model.training
     model.eval()
     parts = [
         (model.forward_head(model.forward_features(look.normalise(x.to(device))), pre_logits=True), y)
         for x, y in batches(images, 64)
     ]
+    model.train(was_training)
     return torch.cat([x.float().cpu() for x, _ in parts]), torch.cat([y.cpu() for _, y in parts])
+
+
+def probe_minutes(
+    model: VisionTransformer, data: Dataset, look: Preprocessing, device: torch.device
+) -> float:
+    """How long a linear probe will take on this machine, by the features of a few images."""
+    few = data.train.take(evenly(len(data.train), 64))
+    features(model, few.take(torch.arange(1)), look, device)  # the first also gets memory
+    start = time.perf_counter()
+    features(model, few, look, device)
+    each = (time.perf_counter() - start) / len(few)
+    return each * (min(len(data.train), PROBED) + len(data.val)) / 60
 
 
 def linear_probe(

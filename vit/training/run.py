@@ -37,7 +37,7 @@ from vit.training.checkpoint import (
     peak_memory,
     read_last,
 )
-from vit.training.finetune import Source, adapted, linear_probe, load_source, unseen
+from vit.training.finetune import Source, adapted, linear_probe, load_source, probe_minutes, unseen
 from vit.training.plan import fitted, minutes, plan, with_epochs
 from vit.training.recipe import Recipe
 from vit.training.signals import Signals
@@ -123,19 +123,25 @@ def train(
             model, start = adapted(source, recipe.init_from, len(data.classes), recipe)
         if start is not None:
             data = unseen(data, start)
-        says = ""
+        says = []
         if model is None or start is not None:
-            says = plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)
+            says = [plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)]
+        trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
+        if source is not None and not quiet:
+            time = _duration(probe_minutes(model, data, start.preprocessing, device))
+            says += [f"first a linear probe, about {time} here, and all of it with --epochs 0"]
+        if state is None and says and not quiet:
+            says += [f"epochs: {recipe.epochs}, about {_duration(minutes(trainer))} here"]
+        if says and first and not quiet:
+            print("; ".join(says), file=sys.stderr)
         if source is not None:
             probe = linear_probe(model, data.train, data.val, start.preprocessing, device)
+            trainer.share()
             start.about["probe"] = probe
-            says += f"; a linear probe has {probe['val_accuracy']:.1%} on the validation images"
-        trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
+            if first and not quiet:
+                has = f"the linear probe has {probe['val_accuracy']:.1%} on the validation images"
+                print(has, file=sys.stderr)
         with signals:  # open to the end: the receipt is written, too, before anything else
-            if state is None and says and not quiet:
-                says += f"; epochs: {recipe.epochs}, about {_duration(minutes(trainer))} here"
-            if says and first and not quiet:
-                print(says, file=sys.stderr)
             receipt = _run(
                 trainer, Folder(out), state, start, max_minutes, finish, quiet or not first, signals
             )
@@ -148,6 +154,8 @@ def train(
 
 
 def _duration(minutes: float) -> str:
+    if minutes >= 90:
+        return f"{minutes / 60:.0f} hours"
     return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
 
 

@@ -151,6 +151,13 @@ class Trainer:
                 self.optimizer.state[new] = state
         self._wrap()
 
+    def share(self) -> None:
+        """Weights that were set from outside, in the other processes and in the average, too."""
+        for p in self.model.parameters() if self.world > 1 else ():
+            dist.broadcast(p.data, 0)
+        if self.average is not None:
+            self.average.load_state_dict(self.model.state_dict())
+
     def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
         """This process's parts of the batch of a step: pairs `(b, 3, S, S)` uint8 and `(b,)`."""
         epoch, position = divmod(step, self.per_epoch)
