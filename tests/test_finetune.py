@@ -24,7 +24,7 @@ from vit.training.checkpoint import LAST, RECEIPT, read_checkpoint
 from vit.training.finetune import PENALTIES, adapted, linear_probe, load_source
 from vit.training.mimetic import QUERY_KEY, VALUE_OUT, mimetic_init
 from vit.training.optim import Muon, parameter_groups
-from vit.training.plan import EPOCHS, SEEN, fitted, minutes, with_epochs
+from vit.training.plan import EPOCHS, SEEN, fitted, minutes, with_epochs, with_flip
 from vit.training.recipe import Recipe, get_recipe
 from vit.training.run import train
 from vit.training.trainer import Trainer
@@ -149,6 +149,38 @@ def test_the_estimate_of_minutes_leaves_no_trace():
         assert torch.equal(value, timed.state_dict()["model"][name]), name
 
 
+def sided(count, same, seed=0):
+    """Two classes, bright at the left and bright at the right; or, `same`, bright above and below."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(0, 100, (count, 3, 12, 12), generator=generator, dtype=torch.uint8)
+    for image, k in zip(images, labels.tolist(), strict=True):
+        (image.transpose(1, 2) if same else image)[:, :, 6 * k : 6 * k + 6] += 100
+    return MemoryImages(images, labels)
+
+
+def test_pictures_are_mirrored_unless_that_makes_them_another_class():
+    recipe = get_recipe("folder", data="x")
+    noise = torch.randint(0, 256, (60, 3, 12, 12), generator=torch.Generator().manual_seed(1))
+    nothing = MemoryImages(noise.to(torch.uint8), torch.arange(60) % 3)
+    for images, flip in ((sided(40, False), False), (sided(40, True), True), (nothing, True)):
+        assert with_flip(recipe, images).flip is flip
+    assert with_flip(replace(recipe, flip=True), sided(40, False)).flip is True  # who says it is obeyed
+    assert with_flip(recipe, sided(4, False)).flip is True  # so few can be chance
+
+
+def test_a_run_says_that_it_mirrors_nothing(tmp_path, capsys):
+    for part, seed in (("train", 0), ("val", 1)):
+        for i, (image, label) in enumerate(zip(*sided(40, False, seed).batch(torch.arange(40)), strict=True)):
+            (tmp_path / "set" / part / "ab"[label]).mkdir(parents=True, exist_ok=True)
+            path = tmp_path / "set" / part / "ab"[label] / f"{i}.png"
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    recipe = get_recipe("folder", data=str(tmp_path / "set"), epochs=1, bf16=False, model_options=SMALL)
+    receipt = train(recipe, tmp_path / "run", device="cpu")
+    assert "none is mirrored" in capsys.readouterr().err.splitlines()[0]
+    assert receipt["recipe"]["flip"] is False
+
+
 # -- Muon and the start for attention
 
 
@@ -232,7 +264,7 @@ def test_a_copy_is_its_own_nearest_neighbour():
 def test_fine_tuning_starts_from_the_source_and_says_so(source, tmp_path, capsys):
     run, _ = source
     pictures = write_pictures(tmp_path / "pictures", classes=("a", "b", "c"), side=24, seed=1)
-    receipt = train(tuned(run, pictures), tmp_path / "run", device="cpu")
+    receipt = train(tuned(run, pictures, doubt=0.0), tmp_path / "run", device="cpu")
     says, probed, *_ = capsys.readouterr().err.splitlines()
     assert "first a linear probe, about" in says
     assert "epochs: 3, about" in says

@@ -12,7 +12,9 @@ import torch
 from vit.config import ViTConfig, get_config
 from vit.cost import activation_bytes, count_parameters
 from vit.data.folders import typical_side
+from vit.data.images import Images
 from vit.data.sets import is_word
+from vit.training.baselines import mirrors_mislead
 from vit.training.optim import bf16_pays
 from vit.training.recipe import Recipe
 from vit.training.trainer import Trainer
@@ -57,6 +59,11 @@ def with_epochs(recipe: Recipe, images: int) -> Recipe:
     P = recipe.model_options.get("patch_size") or get_config(recipe.model).patch_size
     (fewest, most), patches = EPOCHS, images * (recipe.img_size // P) ** 2
     return replace(recipe, epochs=min(max(-(-SEEN // patches), fewest), most))
+
+
+def with_flip(recipe: Recipe, train: Images) -> Recipe:
+    """The recipe with a word on mirroring, by the training images, where it does not say it itself."""
+    return recipe if recipe.flip is not None else replace(recipe, flip=not mirrors_mislead(train))
 
 
 def minutes(trainer: Trainer, steps: int = 2) -> float:

@@ -32,6 +32,7 @@ class Recipe:
     mimetic: bool = False  # draw attention's weights as trained ones look: `vit.training.mimetic`
     img_size: int | None = 32  # side of the images that the finished model takes, pixels; None: the data's
     seed: int = 0  # of the weights, the order, augmentation and dropout
+    doubt: float = 0.0  # keep the last epoch that is so many standard errors, or fewer, below the best
 
     epochs: int | None = 10  # passes over the training images; None: fewer where there are many images
     batch_size: int = 128  # images per optimiser step, over all processes together
@@ -48,7 +49,7 @@ class Recipe:
     low_size: int | None = None  # train at this side first ...
     low_part: float = 0.0  # ... for this part of all steps
 
-    flip: bool = True  # mirror half of the images
+    flip: bool | None = True  # mirror half of the images; None: unless they then look like other classes
     pad: float = 0.125  # random crop after padding by this part of the side
     crop_scale: float = 1.0  # smallest area of a random resized crop; 1: none
     rand_ops: int = 0  # RandAugment: operations per image
@@ -78,7 +79,7 @@ class Recipe:
         for name in positive if self.init_from and not self.epochs else (*positive, "epochs"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
-        for name in ("min_lr", "weight_decay", "mixup", "cutmix", "rand_ops"):
+        for name in ("min_lr", "weight_decay", "mixup", "cutmix", "rand_ops", "doubt"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.rand_magnitude <= 30:
@@ -135,6 +136,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "folder": {
         "img_size": None,
         "epochs": None,
+        "doubt": 1.0,
+        "flip": None,
         "batch_size": 64,
         "optimizer": "muon",
         "lr": 3e-3,
@@ -154,6 +157,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "finetune": {
         "img_size": None,
         "epochs": 20,
+        "doubt": 1.0,
+        "flip": None,
         "batch_size": 64,
         "lr": 5e-4,
         "layer_decay": 0.7,

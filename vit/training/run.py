@@ -4,7 +4,7 @@ config.json        the recipe
 metrics.csv        one row per epoch
 curves.png         the same, drawn
 last.pt            to go on from; previous.pt is the one before
-best.safetensors   the weights that did best on the validation images
+best.safetensors   the weights that did best on the validation images, within the recipe's doubt
 receipt.json       what was done, on what, for how long, and the accuracy on the test images
 """
 
@@ -38,7 +38,7 @@ from vit.training.checkpoint import (
     read_last,
 )
 from vit.training.finetune import Source, adapted, linear_probe, load_source, probe_minutes, unseen
-from vit.training.plan import fitted, minutes, plan, with_epochs
+from vit.training.plan import fitted, minutes, plan, with_epochs, with_flip
 from vit.training.recipe import Recipe
 from vit.training.signals import Signals
 from vit.training.trainer import Trainer, evaluate
@@ -118,7 +118,7 @@ def train(
         data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root, recipe.split_by)
         if first and world > 1:
             dist.barrier()
-        recipe = with_epochs(recipe, len(data.train))
+        asked, recipe = recipe.flip, with_flip(with_epochs(recipe, len(data.train)), data.train)
         if source is not None:
             model, start = adapted(source, recipe.init_from, len(data.classes), recipe)
         if start is not None:
@@ -126,6 +126,8 @@ def train(
         says = []
         if model is None or start is not None:
             says = [plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)]
+        if says and recipe.flip != asked and not recipe.flip:
+            says += ["none is mirrored, because mirrored they look like other classes"]
         trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
         if source is not None and not quiet:
             time = _duration(probe_minutes(model, data, start.preprocessing, device))
@@ -157,6 +159,12 @@ def _duration(minutes: float) -> str:
     if minutes >= 90:
         return f"{minutes / 60:.0f} hours"
     return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
+
+
+def _error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy, with one image more of either kind: none right is not surely so."""
+    p = (accuracy * images + 1) / (images + 2)
+    return (p * (1 - p) / images) ** 0.5
 
 
 def _run(
@@ -201,6 +209,7 @@ def _run(
         folder.put(LAST, checkpoint_bytes(content))
         return folder.flush()
 
+    probed = [start.about["probe"]["val_accuracy"]] if start else []
     if start and state is None:  # what the probe made is the first candidate
         best = {"epoch": 0} | {key: start.about["probe"][key] for key in ("val_accuracy", "val_loss")}
         if first:
@@ -227,7 +236,9 @@ def _run(
                 rows.append(row | {"images_per_second": speed, "seconds": round(signals.clock(), 1)})
                 epoch = f"epoch {row['epoch']}/{recipe.epochs}"
                 bar.set_description(f"{epoch}, validation {row['val_accuracy']:.1%}")
-                if row["val_accuracy"] >= best["val_accuracy"]:  # of equals the later has learnt for longer
+                highest = max([r["val_accuracy"] for r in rows] + probed)
+                if row["val_accuracy"] >= highest - recipe.doubt * _error(highest, len(data.val)):
+                    # Of those that validation can't tell apart the last has learnt for longest.
                     best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
                     if first:
                         folder.put(BEST, weights_bytes(candidate, about | best | seen, recipe.half_weights))
