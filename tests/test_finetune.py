@@ -268,7 +268,7 @@ def test_fine_tuning_starts_from_the_source_and_says_so(source, tmp_path, capsys
     says, probed, *_ = capsys.readouterr().err.splitlines()
     assert "first a linear probe, about" in says
     assert "epochs: 3, about" in says
-    assert f"the linear probe has {receipt['source']['probe']['val_accuracy']:.1%}" in probed
+    assert f"the probe has {receipt['source']['probe']['val_accuracy']:.1%}" in probed
     assert receipt["source"]["name"] == str(run)
     assert receipt["source"]["probe"]["penalty"] in PENALTIES
     assert receipt["baselines"]["commonest_class"] < 0.6

@@ -290,9 +290,7 @@ def test_memory_and_disk_are_split_alike(tmp_path, monkeypatch):
 def test_a_word_is_a_word_and_a_folder_is_said_to_be_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     noise(tmp_path / "shapes" / "bolt", tmp_path / "shapes" / "nut")
-    with pytest.warns(
-        UserWarning, match=r"taken for the data set; the folder of that name here is \./shapes"
-    ):
+    with pytest.warns(UserWarning, match=r"taken for the data set; the folder called so is \./shapes"):
         assert "circle" in load_data("shapes", 8, 10).classes
     for name in ("./shapes", "shapes/", str(tmp_path / "shapes")):
         found = quiet(name)

@@ -175,10 +175,8 @@ def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
     inner = {folder: frozenset(path.name for path in _subfolders(_inside(folder))) for folder in folders}
     alike = len(folders) > 1 and len(set(inner.values())) == 1 and not any(map(_directly, folders))
     named = [folder for folder in folders if _part(folder.name, whole=False)]
-    sure = len({_part(folder.name) for folder in folders} - {None}) > 1
-    sure |= len(named) == len(folders) or (
-        len({inner[f] for f in named}) == 1 and any(inner[f] for f in named)
-    )
+    sure = len({_part(folder.name) for folder in folders} - {None}) > 1 or len(named) == len(folders)
+    sure |= len({inner[f] for f in named}) == 1 and any(inner[f] for f in named)
     why = ""
     if alike and inner[folders[0]]:
         why = f"each holds the folders {', '.join(sorted(inner[folders[0]])[:4])}"
@@ -205,10 +203,7 @@ def read_classes(folder: Path) -> tuple[list[str], Tensor, tuple[str, ...]]:
         groups.setdefault(same_name(path.name), []).append(path)
     if not groups:
         raise ValueError(f"expected {folder}/<class>/<image files>, got no folders in {folder}")
-    passed: Counter[str] = Counter(
-        _hidden(path.name) and "hidden or of the system" for path in folder.iterdir()
-    )
-    del passed[False]
+    passed = Counter("hidden or of the system" for path in folder.iterdir() if _hidden(path.name))
     paths, labels, places = [], [], [place for group in groups.values() for place in group]
     seen = set().union(*map(_with_parents, places))  # a link to another class adds nothing to this one
     for k, name in enumerate(sorted(groups)):

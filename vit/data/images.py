@@ -78,9 +78,8 @@ class MemoryImages:
 
     def fingerprint(self) -> str:
         """A hash of every pixel and label."""
-        return hashlib.sha256(
-            self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()
-        ).hexdigest()
+        content = [tensor.cpu().numpy().tobytes() for tensor in (self.images, self.labels)]
+        return hashlib.sha256(b"".join(content)).hexdigest()
 
 
 class FileImages:

@@ -152,14 +152,8 @@ def read_folder(
         ValueError: if there are no class folders, or one without images that can be read.
     """
     if split_by == "position":  # all as it was when runs were split so
-        try:
-            found = ImageFolder(folder)
-        except FileNotFoundError as error:  # no class folders, or one without images
-            raise ValueError(
-                f"expected {folder}/<class>/<image files>: {str(error).splitlines()[0]}"
-            ) from None
-        paths, labels = [p for p, _ in found.samples], torch.tensor([k for _, k in found.samples])
-        classes = tuple(found.classes)
+        old = ImageFolder(folder)
+        paths, labels, classes = [p for p, _ in old.imgs], torch.tensor(old.targets), tuple(old.classes)
     else:
         paths, labels, classes = read_classes(folder)
     in_memory = len(paths) * 3 * img_size**2 <= IN_MEMORY
@@ -254,9 +248,7 @@ def _folder(root: Path, img_size: int, split_by: str) -> Dataset:
 def is_word(name: str) -> bool:
     """Whether a name means a data set of ours. The word comes first; a folder of that name is `./shapes`."""
     if name in WORDS and Path(name).is_dir():
-        warnings.warn(
-            f"{name} is taken for the data set; the folder of that name here is ./{name}", stacklevel=2
-        )
+        warnings.warn(f"{name} is taken for the data set; the folder called so is ./{name}", stacklevel=2)
     return name in WORDS
 
 

@@ -81,6 +81,13 @@ def minutes(trainer: Trainer, steps: int = 2) -> float:
     return step * (trainer.total - trainer.step + validation) / 60
 
 
+def duration(minutes: float) -> str:
+    """So many minutes in words."""
+    if minutes >= 90:
+        return f"{minutes / 60:.0f} hours"
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that a run may still take on this device, or None where the system does not say."""
     if device.type == "cuda":
@@ -147,9 +154,8 @@ def plan(
     room = free / sharing / MARGIN - PER_PARAMETER * parameters
     finer = next((n for n in range(2 * parts, batch + 1) if batch % n == 0 and kept(config, n) <= room), None)
     if finer is not None:
-        advice.append(
-            f"--set accumulate={finer}, the same batch in {finer} parts ({_size(kept(config, finer))})"
-        )
+        size = _size(kept(config, finer))
+        advice.append(f"--set accumulate={finer}, the same batch in {finer} parts ({size})")
     advice.append("a smaller --img-size or --batch-size")
     raise ValueError(f"{says}, and {_size(free)} of memory are free; try {', or '.join(advice)}")
 

@@ -38,7 +38,7 @@ from vit.training.checkpoint import (
     read_last,
 )
 from vit.training.finetune import Source, adapted, linear_probe, load_source, probe_minutes, unseen
-from vit.training.plan import fitted, minutes, plan, with_epochs, with_flip
+from vit.training.plan import duration, fitted, minutes, plan, with_epochs, with_flip
 from vit.training.recipe import Recipe
 from vit.training.signals import Signals
 from vit.training.trainer import Trainer, evaluate
@@ -130,35 +130,27 @@ def train(
             says += ["none is mirrored, because mirrored they look like other classes"]
         trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
         if source is not None and not quiet:
-            time = _duration(probe_minutes(model, data, start.preprocessing, device))
+            time = duration(probe_minutes(model, data, start.preprocessing, device))
             says += [f"first a linear probe, about {time} here, and all of it with --epochs 0"]
         if state is None and says and not quiet:
-            says += [f"epochs: {recipe.epochs}, about {_duration(minutes(trainer))} here"]
+            says += [f"epochs: {recipe.epochs}, about {duration(minutes(trainer))} here"]
         if says and first and not quiet:
             print("; ".join(says), file=sys.stderr)
         if source is not None:
             probe = linear_probe(model, data.train, data.val, start.preprocessing, device)
-            trainer.share()
             start.about["probe"] = probe
+            trainer.share()
             if first and not quiet:
-                has = f"the linear probe has {probe['val_accuracy']:.1%} on the validation images"
-                print(has, file=sys.stderr)
+                print(f"the probe has {probe['val_accuracy']:.1%} on the validation images", file=sys.stderr)
         with signals:  # open to the end: the receipt is written, too, before anything else
-            receipt = _run(
-                trainer, Folder(out), state, start, max_minutes, finish, quiet or not first, signals
-            )
+            quiet = quiet or not first
+            receipt = _run(trainer, Folder(out), state, start, max_minutes, finish, quiet, signals)
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
     finally:
         if ours:
             dist.destroy_process_group()
-
-
-def _duration(minutes: float) -> str:
-    if minutes >= 90:
-        return f"{minutes / 60:.0f} hours"
-    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
 
 
 def _error(accuracy: float, images: int) -> float:
@@ -213,9 +205,8 @@ def _run(
     if start and state is None:  # what the probe made is the first candidate
         best = {"epoch": 0} | {key: start.about["probe"][key] for key in ("val_accuracy", "val_loss")}
         if first:
-            folder.put(
-                BEST, weights_bytes(trainer.finished_model(), about | best | seen, recipe.half_weights)
-            )
+            probe = weights_bytes(trainer.finished_model(), about | best | seen, recipe.half_weights)
+            folder.put(BEST, probe)
     saved = mark = signals.clock()
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
@@ -271,8 +262,7 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     data = trainer.data
     model, info = read_weights(folder.path / BEST)
     best = {key: info[key] for key in ("epoch", "val_accuracy", "val_loss")}
-    receipt |= {"best": best}
-    receipt |= {"split_seed": SPLIT_SEED, "test_accuracy": None}
+    receipt |= {"best": best, "split_seed": SPLIT_SEED, "test_accuracy": None}
     if data.test is not None:
         result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
         receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}

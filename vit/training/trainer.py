@@ -142,9 +142,8 @@ class Trainer:
                 group["params"] = [new if p is old else p for p in group["params"]]
             state = self.optimizer.state.pop(old, {})
             for key in state.keys() & {"exp_avg", "exp_avg_sq"}:
-                resized = interpolate_positions(
-                    state[key], before.grid_size, after.grid_size, before.num_prefix_tokens
-                )
+                grids = before.grid_size, after.grid_size
+                resized = interpolate_positions(state[key], *grids, before.num_prefix_tokens)
                 # Bicubic can undershoot, and a mean of squares is not negative.
                 state[key] = resized.clamp(min=0) if key == "exp_avg_sq" else resized
             if state:
