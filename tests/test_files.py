@@ -83,6 +83,7 @@ def test_a_large_jpeg_is_read_small_and_a_bomb_refused(tmp_path, monkeypatch):
     png = save(tmp_path / "bomb.png", np.full((200, 200, 3), 90, np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert level(jpeg) == pytest.approx(90, abs=1)
+    assert (files.shorter_side(jpeg), files.shorter_side(png)) == (200, None)
     with pytest.raises(ValueError, match=r"bomb\.png.*decompression bomb"):
         decode(png, 8)
     with pytest.raises(ValueError, match=r"phone\.jpg.*decompression bomb"):

@@ -150,6 +150,7 @@ def test_every_ending_that_pillow_opens_and_the_rest_counted_by_reason(tmp_path,
             image.save(tmp_path / name / f"a.{ending}", format=kind.get(ending, ending))
     for name in ("list.csv", "list.txt", "film.mpg", "IMG.HEIC", "IMG2.heif", "noending"):
         (tmp_path / "cat" / name).write_bytes(b"?")
+    Image.new("RGB", (32, 32)).save(tmp_path / "of_no_class.png")
     monkeypatch.setattr(
         "vit.data.folders.picture_extensions", lambda: files.picture_extensions() - set(files.HEIF)
     )
@@ -157,7 +158,13 @@ def test_every_ending_that_pillow_opens_and_the_rest_counted_by_reason(tmp_path,
         found = load_data(str(tmp_path), 8)
     assert sum(map(len, (found.train, found.val, found.test))) == 2 * len(endings)
     (line,) = [str(w.message) for w in said]
-    for reason in ("1 not pictures by their names (.csv)", "(.mpg)", "(no extension)", "2 HEIC"):
+    for reason in (
+        "1 not pictures by their names (.csv)",
+        "(.mpg)",
+        "(no extension)",
+        "2 HEIC",
+        "1 in no class's",
+    ):
         assert reason in line
     assert "pip install pillow-heif" in line
 

@@ -52,16 +52,17 @@ def _limit(size: tuple[int, int], most: int) -> None:
 
 
 @contextmanager
-def _opened(path: str | Path, img_size: int) -> Iterator[Image.Image]:
+def _opened(path: str | Path, img_size: int = 0) -> Iterator[Image.Image]:
     """Pillow's image of a file. JPEG may skip detail that resizing to `img_size` would drop, before it is
-    asked how many pixels there are."""
+    asked how many pixels there are. With 0 only the header is of interest."""
     with Path(path).open("rb") as file:
         if file.read(3) == b"\xff\xd8\xff":
             file.seek(0)
             image = JpegImagePlugin.jpeg_factory(file, str(path))
             _limit(image.size, JPEG_PIXELS)
-            image.draft("RGB", (2 * img_size, 2 * img_size))
-            _limit(image.size, 2 * Image.MAX_IMAGE_PIXELS)
+            if img_size:
+                image.draft("RGB", (2 * img_size, 2 * img_size))
+                _limit(image.size, 2 * Image.MAX_IMAGE_PIXELS)
             yield image
             return
     with Image.open(path) as image:
@@ -127,7 +128,7 @@ def decode(path: str | Path, img_size: int) -> Tensor:
 def shorter_side(path: str | Path) -> int | None:
     """The shorter side of a picture in pixels, by its header; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return min(image.size)
     except Exception:  # as in `decode`
         return None

@@ -203,7 +203,8 @@ def read_classes(folder: Path) -> tuple[list[str], Tensor, tuple[str, ...]]:
         groups.setdefault(same_name(path.name), []).append(path)
     if not groups:
         raise ValueError(f"expected {folder}/<class>/<image files>, got no folders in {folder}")
-    passed = Counter("hidden or of the system" for path in folder.iterdir() if _hidden(path.name))
+    beside = [path.name for path in folder.iterdir() if _hidden(path.name) or not path.is_dir()]
+    passed = Counter("hidden or of the system" if _hidden(n) else "in no class's folder" for n in beside)
     paths, labels, places = [], [], [place for group in groups.values() for place in group]
     seen = set().union(*map(_with_parents, places))  # a link to another class adds nothing to this one
     for k, name in enumerate(sorted(groups)):
