@@ -218,30 +218,25 @@ def _folder(root: Path, img_size: int, split_by: str) -> Dataset:
         deeper = "; are the classes in there?" if any((root / classes[0]).glob("*/")) else ""
         raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone{deeper}")
     sets: dict[str, Images | None] = {"test": None}
-    for part in () if whole else ("val", "test"):
-        if part in parts:
-            sets[part], theirs, bad = read_folder(parts[part], img_size, split_by)
-            skipped += bad
-            if theirs != classes:
-                raise ValueError(
-                    f"{parts[part]} has classes {', '.join(theirs)}; train has {', '.join(classes)}"
-                )
+    seen = set(train.keys()) if content else set()
+    for part in [part for part in ("val", "test") if part in parts and not whole]:
+        images, theirs, bad = read_folder(parts[part], img_size, split_by)
+        skipped += bad
+        if theirs != classes:
+            raise ValueError(f"{parts[part]} has classes {', '.join(theirs)}; train: {', '.join(classes)}")
+        images, twins = without(images, seen) if content else (images, 0)
+        if twins:
+            says = f"{parts[part]}: {twins} images are byte-equal to others in training, and left out"
+            warnings.warn(says, stacklevel=2)
+        if not len(images):
+            raise ValueError(f"all images of {parts[part]} are copies of training images")
+        seen, sets[part] = seen | set(images.keys() if content else ()), images
     if content:
         _say_copies(root if whole else parts["train"], train)
     if whole:
         train, sets["test"] = _hold_out(train, "test", split_by, keep=2)
     if "val" not in sets:
         train, sets["val"] = _hold_out(train, "val", split_by, keep=1)
-    for part in [] if whole or not content else sorted(parts.keys() - {"train"}):
-        seen = set(train.keys()) | set(sets["val"].keys() if part == "test" else ())
-        sets[part], twins = without(sets[part], seen)
-        if twins:
-            warnings.warn(
-                f"{parts[part]}: {twins} images are byte-equal to others in training, and left out",
-                stacklevel=2,
-            )
-        if not len(sets[part]):
-            raise ValueError(f"all images of {parts[part]} are copies of training images")
     return Dataset(name, classes, train, sets["val"], sets["test"], skipped)
 
 

@@ -58,7 +58,7 @@ def load_source(name: str) -> Classifier:
     elif name.endswith((".safetensors", ".pt", ".pth")) or name.startswith((".", "/")):
         raise ValueError(f"there is no run folder or weights file {name}")
     else:
-        source = load_pretrained(name, **({"classes": ()} if name == "dinov2_small" else {}))
+        source = load_pretrained(name)
     if not isinstance(source.model, VisionTransformer):
         kind = type(source.model).__name__
         raise ValueError(f"expected a Vision Transformer to go on from, {name} is a {kind}")
