@@ -160,7 +160,7 @@ def sided(count, same, seed=0):
 
 
 def test_pictures_are_mirrored_unless_that_makes_them_another_class():
-    recipe = get_recipe("folder", data="x")
+    recipe = get_recipe("folder", data="x", flip=None)
     noise = torch.randint(0, 256, (60, 3, 12, 12), generator=torch.Generator().manual_seed(1))
     nothing = MemoryImages(noise.to(torch.uint8), torch.arange(60) % 3)
     for images, flip in ((sided(40, False), False), (sided(40, True), True), (nothing, True)):
@@ -175,7 +175,8 @@ def test_a_run_says_that_it_mirrors_nothing(tmp_path, capsys):
             (tmp_path / "set" / part / "ab"[label]).mkdir(parents=True, exist_ok=True)
             path = tmp_path / "set" / part / "ab"[label] / f"{i}.png"
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
-    recipe = get_recipe("folder", data=str(tmp_path / "set"), epochs=1, bf16=False, model_options=SMALL)
+    options = {"epochs": 1, "bf16": False, "model_options": SMALL, "flip": None}
+    recipe = get_recipe("folder", data=str(tmp_path / "set"), **options)
     receipt = train(recipe, tmp_path / "run", device="cpu")
     assert "none is mirrored" in capsys.readouterr().err.splitlines()[0]
     assert receipt["recipe"]["flip"] is False
@@ -264,7 +265,7 @@ def test_a_copy_is_its_own_nearest_neighbour():
 def test_fine_tuning_starts_from_the_source_and_says_so(source, tmp_path, capsys):
     run, _ = source
     pictures = write_pictures(tmp_path / "pictures", classes=("a", "b", "c"), side=24, seed=1)
-    receipt = train(tuned(run, pictures, doubt=0.0), tmp_path / "run", device="cpu")
+    receipt = train(tuned(run, pictures), tmp_path / "run", device="cpu")
     says, probed, *_ = capsys.readouterr().err.splitlines()
     assert "first a linear probe, about" in says
     assert "epochs: 3, about" in says
