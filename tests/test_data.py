@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,9 @@ def test_training_images_end_up_standardised():
     x = shapes.preprocessing(32).normalise(shapes.train.images)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+    one = replace(shapes, train=shapes.train.take(torch.tensor([7]))).preprocessing(32)
+    pixels = shapes.train.images[7].double().div(255).flatten(1)
+    assert one.std == tuple(round(v, 4) for v in pixels.std(1).tolist())
 
 
 def test_shapes_share_no_picture_between_splits():

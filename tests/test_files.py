@@ -10,6 +10,7 @@ from PIL import Image
 
 from vit.data import files
 from vit.data.files import decode, picture_extensions, printable
+from vit.data.folders import pictures
 
 
 def save(path, array, **options):
@@ -82,6 +83,7 @@ def test_a_large_jpeg_is_read_small_and_a_bomb_refused(tmp_path, monkeypatch):
     png = save(tmp_path / "bomb.png", np.full((200, 200, 3), 90, np.uint8))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert level(jpeg) == pytest.approx(90, abs=1)
+    assert (files.shorter_side(jpeg), files.shorter_side(png)) == (200, None)
     with pytest.raises(ValueError, match=r"bomb\.png.*decompression bomb"):
         decode(png, 8)
     with pytest.raises(ValueError, match=r"phone\.jpg.*decompression bomb"):
@@ -160,6 +162,33 @@ def test_endings_are_pillows():
         ".avif",
     } <= picture_extensions()
     assert not {".txt", ".pdf", ".mpg", ".h5"} & picture_extensions()
+
+
+def test_heic_is_read_as_the_camera_was_held(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: no HEIC is read here")
+    image = Image.new("RGB", (60, 80), (200, 30, 30))
+    image.paste((30, 30, 200), (0, 0, 60, 40))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    image.save(tmp_path / "x.jpg", exif=exif)
+    heif.from_pillow(image).save(tmp_path / "x.HEIC", exif=exif.tobytes())  # turned by HEIC's own means, too
+    heic, jpeg = (decode(tmp_path / name, 16).float() for name in ("x.HEIC", "x.jpg"))
+    assert (heic - jpeg).abs().max() < 25
+    assert heic[2, 8, 13] > heic[2, 8, 2] + 100  # blue was above, and is at the right
+    assert [path.name for path in pictures(tmp_path)] == ["x.HEIC", "x.jpg"]
+
+
+def test_ten_bits_and_transparency_of_heic(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: no HEIC is read here")
+    wide = np.zeros((40, 40, 3), np.uint16)
+    wide[:, 20:] = 65535
+    heif.from_bytes("RGB;16", (40, 40), wide.tobytes()).save(tmp_path / "wide.heic")
+    assert [decode(tmp_path / "wide.heic", 16)[0, 8, x].item() for x in (2, 13)] == [0, 255]
+    Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "clear.heic")
+    assert level(tmp_path / "clear.heic") == 255  # on white
+    (tmp_path / "cut.heic").write_bytes((tmp_path / "wide.heic").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cannot read .*cut\.heic: cannot identify"):
+        decode(tmp_path / "cut.heic", 8)
 
 
 @pytest.mark.skipif(files.pillow_heif is not None, reason="pillow-heif is installed, and HEIC can be read")

@@ -4,7 +4,9 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,8 @@ from PIL import Image
 from vit.config import get_config
 from vit.data.images import MemoryImages, Preprocessing
 from vit.data.sets import Dataset, load_data
-from vit.inference.classifier import load_classifier
-from vit.inference.measure import hashes
+from vit.inference.classifier import load_classifier, summarise
+from vit.inference.measure import hashes, to_measure
 from vit.inference.weights import BEST, read_weights
 from vit.model import VisionTransformer, create_model
 from vit.training.baselines import simple_scores
@@ -22,7 +24,7 @@ from vit.training.checkpoint import LAST, RECEIPT, read_checkpoint
 from vit.training.finetune import PENALTIES, adapted, linear_probe, load_source
 from vit.training.mimetic import QUERY_KEY, VALUE_OUT, mimetic_init
 from vit.training.optim import Muon, parameter_groups
-from vit.training.plan import EPOCHS, SEEN, fitted, minutes, with_epochs
+from vit.training.plan import EPOCHS, SEEN, fitted, minutes, with_epochs, with_flip
 from vit.training.recipe import Recipe, get_recipe
 from vit.training.run import train
 from vit.training.trainer import Trainer
@@ -147,6 +149,39 @@ def test_the_estimate_of_minutes_leaves_no_trace():
         assert torch.equal(value, timed.state_dict()["model"][name]), name
 
 
+def sided(count, same, seed=0):
+    """Two classes, bright at the left and bright at the right; or, `same`, bright above and below."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(0, 100, (count, 3, 12, 12), generator=generator, dtype=torch.uint8)
+    for image, k in zip(images, labels.tolist(), strict=True):
+        (image.transpose(1, 2) if same else image)[:, :, 6 * k : 6 * k + 6] += 100
+    return MemoryImages(images, labels)
+
+
+def test_pictures_are_mirrored_unless_that_makes_them_another_class():
+    recipe = get_recipe("folder", data="x", flip=None)
+    noise = torch.randint(0, 256, (60, 3, 12, 12), generator=torch.Generator().manual_seed(1))
+    nothing = MemoryImages(noise.to(torch.uint8), torch.arange(60) % 3)
+    for images, flip in ((sided(40, False), False), (sided(40, True), True), (nothing, True)):
+        assert with_flip(recipe, images).flip is flip
+    assert with_flip(replace(recipe, flip=True), sided(40, False)).flip is True  # who says it is obeyed
+    assert with_flip(recipe, sided(4, False)).flip is True  # so few can be chance
+
+
+def test_a_run_says_that_it_mirrors_nothing(tmp_path, capsys):
+    for part, seed in (("train", 0), ("val", 1)):
+        for i, (image, label) in enumerate(zip(*sided(40, False, seed).batch(torch.arange(40)), strict=True)):
+            (tmp_path / "set" / part / "ab"[label]).mkdir(parents=True, exist_ok=True)
+            path = tmp_path / "set" / part / "ab"[label] / f"{i}.png"
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    options = {"epochs": 1, "bf16": False, "model_options": SMALL, "flip": None}
+    recipe = get_recipe("folder", data=str(tmp_path / "set"), **options)
+    receipt = train(recipe, tmp_path / "run", device="cpu")
+    assert "none is mirrored" in capsys.readouterr().err.splitlines()[0]
+    assert receipt["recipe"]["flip"] is False
+
+
 # -- Muon and the start for attention
 
 
@@ -231,9 +266,10 @@ def test_fine_tuning_starts_from_the_source_and_says_so(source, tmp_path, capsys
     run, _ = source
     pictures = write_pictures(tmp_path / "pictures", classes=("a", "b", "c"), side=24, seed=1)
     receipt = train(tuned(run, pictures), tmp_path / "run", device="cpu")
-    says = capsys.readouterr().err.splitlines()[0]
-    assert "a linear probe has" in says
+    says, probed, *_ = capsys.readouterr().err.splitlines()
+    assert "first a linear probe, about" in says
     assert "epochs: 3, about" in says
+    assert f"the probe has {receipt['source']['probe']['val_accuracy']:.1%}" in probed
     assert receipt["source"]["name"] == str(run)
     assert receipt["source"]["probe"]["penalty"] in PENALTIES
     assert receipt["baselines"]["commonest_class"] < 0.6
@@ -274,6 +310,27 @@ def test_a_resumed_run_needs_its_source_no_more(source, tmp_path):
     (one, _), (other, _) = (read_weights(tmp_path / name / BEST) for name in ("whole", "run"))
     for name, value in one.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_cifar10_is_given_out_at_the_side_that_a_source_takes(source, tmp_path, monkeypatch):
+    def stored(root, train, download):
+        labels = np.arange(60) % 10
+        pixels = np.random.default_rng(train).integers(0, 60, (60, 32, 32, 3), np.uint8)
+        return SimpleNamespace(
+            data=pixels + (20 * labels[:, None, None, None]).astype(np.uint8), targets=labels
+        )
+
+    monkeypatch.setattr("vit.data.sets.CIFAR10", stored)
+    receipt = train(tuned(source[0], "cifar10", epochs=1), tmp_path / "small", device="cpu", quiet=True)
+    assert receipt["recipe"]["img_size"] == 16  # the source's own
+    large = tuned(source[0], "cifar10", epochs=1, img_size=48)
+    receipt = train(large, tmp_path / "large", device="cpu", quiet=True)
+    classifier = load_classifier(tmp_path / "large")
+    assert classifier.model.config.img_size == (48, 48)
+    images, label, _ = to_measure(classifier, "cifar10")
+    assert (images.batch(torch.arange(3))[0].shape, label) == ((3, 3, 48, 48), "test")
+    assert images.images.shape[-1] == 32  # in memory they stay as they are
+    assert summarise(*classifier.predict_set(images))["correct"] == receipt["test_correct"]
 
 
 def test_pictures_that_the_source_saw_are_no_test(source, tmp_path):

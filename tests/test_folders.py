@@ -150,6 +150,7 @@ def test_every_ending_that_pillow_opens_and_the_rest_counted_by_reason(tmp_path,
             image.save(tmp_path / name / f"a.{ending}", format=kind.get(ending, ending))
     for name in ("list.csv", "list.txt", "film.mpg", "IMG.HEIC", "IMG2.heif", "noending"):
         (tmp_path / "cat" / name).write_bytes(b"?")
+    Image.new("RGB", (32, 32)).save(tmp_path / "of_no_class.png")
     monkeypatch.setattr(
         "vit.data.folders.picture_extensions", lambda: files.picture_extensions() - set(files.HEIF)
     )
@@ -157,7 +158,13 @@ def test_every_ending_that_pillow_opens_and_the_rest_counted_by_reason(tmp_path,
         found = load_data(str(tmp_path), 8)
     assert sum(map(len, (found.train, found.val, found.test))) == 2 * len(endings)
     (line,) = [str(w.message) for w in said]
-    for reason in ("1 not pictures by their names (.csv)", "(.mpg)", "(no extension)", "2 HEIC"):
+    for reason in (
+        "1 not pictures by their names (.csv)",
+        "(.mpg)",
+        "(no extension)",
+        "2 HEIC",
+        "1 in no class's",
+    ):
         assert reason in line
     assert "pip install pillow-heif" in line
 
@@ -170,7 +177,8 @@ def test_linked_folders_are_followed_once(tmp_path):
     (tmp_path / "pool" / "cats" / "again").symlink_to(tmp_path / "pool" / "more")
     (tmp_path / "pool" / "more" / "up").symlink_to(tmp_path / "pool" / "cats")  # a ring
     (tmp_path / "root" / "dog" / "root").symlink_to(tmp_path / "root")  # all the rest
-    with pytest.warns(UserWarning, match="3 links to folders that were there already"):
+    (tmp_path / "root" / "dog" / "cat").symlink_to(tmp_path / "pool" / "cats")  # another class
+    with pytest.warns(UserWarning, match="4 links to folders that were there already"):
         paths, labels, classes = read_classes(tmp_path / "root")
     assert classes == ("cat", "dog")
     assert torch.bincount(labels).tolist() == [9, 5]
@@ -289,9 +297,7 @@ def test_memory_and_disk_are_split_alike(tmp_path, monkeypatch):
 def test_a_word_is_a_word_and_a_folder_is_said_to_be_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     noise(tmp_path / "shapes" / "bolt", tmp_path / "shapes" / "nut")
-    with pytest.warns(
-        UserWarning, match=r"taken for the data set; the folder of that name here is \./shapes"
-    ):
+    with pytest.warns(UserWarning, match=r"taken for the data set; the folder called so is \./shapes"):
         assert "circle" in load_data("shapes", 8, 10).classes
     for name in ("./shapes", "shapes/", str(tmp_path / "shapes")):
         found = quiet(name)

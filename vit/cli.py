@@ -30,9 +30,7 @@ Weights = Annotated[
         "Default: the newest run under runs/, or else cifar10. A folder of such a name is ./cifar10.",
     ),
 ]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, mps ... Default: a GPU if there is one.")
-]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. Default: a GPU if there is one.")]
 
 
 def _text(name: object) -> str:
@@ -78,7 +76,7 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: a new one under runs/.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this folder; its recipe is in there.")
+        Path | None, typer.Option(help="Go on with the run in this folder, by its recipe.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A preset, such as vit_nano_4 or vit_mini_4.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
@@ -93,9 +91,7 @@ def train(
     finish: Annotated[
         bool, typer.Option("--finish", help="With --resume: train no further, test the best weights so far.")
     ] = False,
-    max_minutes: Annotated[
-        float | None, typer.Option(help="Save and stop after this long; --resume goes on.")
-    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Then save and stop; --resume goes on.")] = None,
     device: Device = None,
     data_root: Annotated[Path, typer.Option(help="Where CIFAR-10 is, or is downloaded to.")] = Path("data"),
     quiet: Annotated[bool, typer.Option("--quiet", help="No estimate and no progress bar.")] = False,
@@ -158,9 +154,7 @@ def train(
 @app.command()
 def evaluate(
     weights: Weights = None,
-    data: Annotated[
-        str | None, typer.Option(help="As for `vit train`. Default: what it was trained on.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="As for `vit train`. Default: what it learned on.")] = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, val, test or all. Default: test, or all of a folder new to the model."),
@@ -263,13 +257,9 @@ def info(
 
 @app.command()
 def export(
-    path: Annotated[
-        Path, typer.Argument(help="The file to write: .onnx, or .safetensors for weights alone.")
-    ],
+    path: Annotated[Path, typer.Argument(help="The file to write: .onnx, or .safetensors for weights.")],
     weights: Weights = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="Weights as 16-bit floats (.safetensors only).")
-    ] = False,
+    half: Annotated[bool, typer.Option("--half", help="16-bit weights (.safetensors only).")] = False,
 ) -> None:
     """Write a model for other programs: ONNX with logits and each block's attention, or its weights."""
     classifier = _classifier(weights, "cpu")

@@ -28,15 +28,8 @@ HEIF = (".heic", ".heif", ".hif")
 NO_DECODER = {"BUFR", "GRIB", "HDF5", "MPEG"}  # Pillow tells what they are, and cannot read them
 JPEG_PIXELS = 1 << 29  # phones make 200 million; more is taken for an attack, however small `draft` makes it
 TOPS = (255, 4095, 65535)  # the white of 8, 12 and 16 bits, whatever number of bits a file sets aside
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by the value of EXIF's Orientation
+_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+TURNS = {i: Image.Transpose[name] for i, name in enumerate(_TURNS.split(), 2)}  # by EXIF's Orientation
 
 
 @cache
@@ -49,9 +42,8 @@ def picture_extensions() -> frozenset[str]:
 def printable(text: object) -> str:
     """A name as text on one line: control characters, line ends and bytes that are no text become escapes."""
     bad = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in bad else c for c in str(text)
-    )
+    kinds = ((c, unicodedata.category(c)) for c in str(text))
+    return "".join(c.encode("unicode_escape").decode() if kind in bad else c for c, kind in kinds)
 
 
 def _limit(size: tuple[int, int], most: int) -> None:
@@ -60,16 +52,17 @@ def _limit(size: tuple[int, int], most: int) -> None:
 
 
 @contextmanager
-def _opened(path: str | Path, img_size: int) -> Iterator[Image.Image]:
+def _opened(path: str | Path, img_size: int = 0) -> Iterator[Image.Image]:
     """Pillow's image of a file. JPEG may skip detail that resizing to `img_size` would drop, before it is
-    asked how many pixels there are."""
+    asked how many pixels there are. With 0 only the header is of interest."""
     with Path(path).open("rb") as file:
         if file.read(3) == b"\xff\xd8\xff":
             file.seek(0)
             image = JpegImagePlugin.jpeg_factory(file, str(path))
             _limit(image.size, JPEG_PIXELS)
-            image.draft("RGB", (2 * img_size, 2 * img_size))
-            _limit(image.size, 2 * Image.MAX_IMAGE_PIXELS)
+            if img_size:
+                image.draft("RGB", (2 * img_size, 2 * img_size))
+                _limit(image.size, 2 * Image.MAX_IMAGE_PIXELS)
             yield image
             return
     with Image.open(path) as image:
@@ -101,9 +94,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if wide:
         extremes = dict(zip(image.getbands(), np.atleast_2d(image.getextrema()), strict=True))
         if 0 < max(high for band, (_, high) in extremes.items() if band != "A") < 16:
-            raise ValueError(
-                "it has 12 bits or fewer in 16-bit colours, of which 4 would be left; save it as 8"
-            )
+            raise ValueError("it has 12 bits or fewer in 16-bit colours, of which 4 would be left: save 8")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -137,7 +128,7 @@ def decode(path: str | Path, img_size: int) -> Tensor:
 def shorter_side(path: str | Path) -> int | None:
     """The shorter side of a picture in pixels, by its header; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return min(image.size)
     except Exception:  # as in `decode`
         return None

@@ -11,6 +11,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -38,16 +39,16 @@ def same_name(text: str) -> str:
 
 
 def pictures(
-    folder: Path, passed: Counter[str] | None = None, _seen: set[Path] | None = None
+    folder: Path, passed: Counter[str] | None = None, seen: set[Path] | None = None
 ) -> Iterator[Path]:
     """The picture files under a folder, in order of name; training and prediction both find them here.
 
-    Links are followed, each real folder once. Hidden files and folders, those of the system, and files whose
-    extension Pillow does not open are passed over, and counted by reason in `passed`.
+    Links are followed, each real folder once: none of those in `seen`, to which they are added. Hidden files
+    and folders, those of the system, and files whose extension Pillow does not open are passed over, and
+    counted by reason in `passed`.
     """
     passed = Counter() if passed is None else passed
-    real = Path(folder).resolve()
-    seen = {real, *real.parents} if _seen is None else _seen  # a link upwards would bring in all the rest
+    seen = _with_parents(Path(folder)) if seen is None else seen
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -58,7 +59,7 @@ def pictures(
         path, ending = Path(entry.path), Path(entry.name).suffix.lower()
         if _hidden(entry.name):
             passed["hidden or of the system"] += 1
-        elif path.is_dir():
+        elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
             if (real := path.resolve()) in seen:
                 passed["links to folders that were there already"] += 1
             else:
@@ -70,6 +71,12 @@ def pictures(
             passed["HEIC, which pillow-heif would read (pip install pillow-heif)"] += 1
         else:
             passed[f"not pictures by their names ({ending or 'no extension'})"] += 1
+
+
+def _with_parents(folder: Path) -> set[Path]:
+    """A real folder and what it is in: a link to one of these would bring in all the rest."""
+    real = folder.resolve()
+    return {real, *real.parents}
 
 
 def say_passed(folder: str | Path, passed: Counter[str]) -> None:
@@ -91,13 +98,17 @@ def existing(folder: Path) -> Path:
 
 
 def typical_side(folder: Path) -> int:
-    """The median of the shorter sides of the pictures under a folder, in pixels, of at most 200 of them.
+    """The median of the shorter sides of training pictures, in pixels: of the first of each class, some 200.
 
     Raises:
-        ValueError: if there is no folder, or no picture in it that can be read.
+        ValueError: if there is no folder, or no picture in it that can be read, or as `find_parts`.
     """
-    found = list(pictures(existing(folder)))
-    sides = sorted(filter(None, map(shorter_side, found[:: max(1, len(found) // 200)])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever loads the pictures will say it
+        root, parts = find_parts(existing(folder))
+    groups = _subfolders(parts.get("train", root)) or [root]
+    found = [path for group in groups for path in islice(pictures(group), -(-200 // len(groups)))]
+    sides = sorted(filter(None, map(shorter_side, found)))
     if not sides:
         raise ValueError(f"there is no picture in {folder} that can be read")
     return sides[len(sides) // 2]
@@ -164,10 +175,8 @@ def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
     inner = {folder: frozenset(path.name for path in _subfolders(_inside(folder))) for folder in folders}
     alike = len(folders) > 1 and len(set(inner.values())) == 1 and not any(map(_directly, folders))
     named = [folder for folder in folders if _part(folder.name, whole=False)]
-    sure = len({_part(folder.name) for folder in folders} - {None}) > 1
-    sure |= len(named) == len(folders) or (
-        len({inner[f] for f in named}) == 1 and any(inner[f] for f in named)
-    )
+    sure = len({_part(folder.name) for folder in folders} - {None}) > 1 or len(named) == len(folders)
+    sure |= len({inner[f] for f in named}) == 1 and any(inner[f] for f in named)
     why = ""
     if alike and inner[folders[0]]:
         why = f"each holds the folders {', '.join(sorted(inner[folders[0]])[:4])}"
@@ -194,13 +203,12 @@ def read_classes(folder: Path) -> tuple[list[str], Tensor, tuple[str, ...]]:
         groups.setdefault(same_name(path.name), []).append(path)
     if not groups:
         raise ValueError(f"expected {folder}/<class>/<image files>, got no folders in {folder}")
-    passed: Counter[str] = Counter(
-        _hidden(path.name) and "hidden or of the system" for path in folder.iterdir()
-    )
-    del passed[False]
-    paths, labels = [], []
+    beside = [path.name for path in folder.iterdir() if _hidden(path.name) or not path.is_dir()]
+    passed = Counter("hidden or of the system" if _hidden(n) else "in no class's folder" for n in beside)
+    paths, labels, places = [], [], [place for group in groups.values() for place in group]
+    seen = set().union(*map(_with_parents, places))  # a link to another class adds nothing to this one
     for k, name in enumerate(sorted(groups)):
-        mine = [str(path) for place in groups[name] for path in pictures(place, passed)]
+        mine = [str(path) for place in groups[name] for path in pictures(place, passed, seen)]
         if not mine:
             raise ValueError(
                 f"class {name!r} in {folder} has no image"

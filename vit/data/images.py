@@ -19,6 +19,8 @@ from torchvision.transforms import v2
 
 from vit.data.files import content_key, decode, file_key
 
+BICUBIC = v2.InterpolationMode.BICUBIC  # as `decode` resizes
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -36,10 +38,15 @@ class Preprocessing:
 
 
 class MemoryImages:
-    """A set decoded once: images `(M, 3, S, S)` uint8 and labels `(M,)`; `keys` stand for files' contents."""
+    """A set decoded once: images `(M, 3, S, S)` uint8 and labels `(M,)`; `keys` stand for files' contents.
 
-    def __init__(self, images: Tensor, labels: Tensor, keys: Sequence[str] | None = None):
-        self.images, self.labels, self._keys = images, labels, keys
+    With `img_size` they are given out at that side, and kept as they are: all enlarged could be too many.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, keys: Sequence[str] | None = None, img_size: int | None = None
+    ):
+        self.images, self.labels, self._keys, self.img_size = images, labels, keys, img_size
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,18 +54,21 @@ class MemoryImages:
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images `(B, 3, S, S)` uint8 and labels `(B,)` with these numbers."""
         index = index.to(self.images.device)
-        return self.images[index], self.labels[index]
+        images, side = self.images[index], self.img_size
+        if side not in (None, images.shape[-1]):
+            images = v2.functional.resize(images, [side, side], BICUBIC, antialias=True)
+        return images, self.labels[index]
 
     readable = batch
 
     def take(self, index: Tensor) -> "MemoryImages":
         """The images with these numbers as a set."""
         keys = None if self._keys is None else [self._keys[i] for i in index.tolist()]
-        return MemoryImages(self.images[index], self.labels[index], keys)
+        return MemoryImages(self.images[index], self.labels[index], keys, self.img_size)
 
     def to(self, device: torch.device) -> "MemoryImages":
         """The same set in the memory of `device`."""
-        return MemoryImages(self.images.to(device), self.labels.to(device), self._keys)
+        return MemoryImages(self.images.to(device), self.labels.to(device), self._keys, self.img_size)
 
     def keys(self) -> list[str]:
         """A key for the content of each image: of its file, or of its pixels where there is none."""
@@ -68,9 +78,8 @@ class MemoryImages:
 
     def fingerprint(self) -> str:
         """A hash of every pixel and label."""
-        return hashlib.sha256(
-            self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()
-        ).hexdigest()
+        content = [tensor.cpu().numpy().tobytes() for tensor in (self.images, self.labels)]
+        return hashlib.sha256(b"".join(content)).hexdigest()
 
 
 class FileImages:

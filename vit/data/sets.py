@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from vit.data import shapes
 from vit.data.files import decode, file_key
 from vit.data.folders import existing, find_parts, read_classes, split_by_content
-from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, evenly, without
+from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, batches, evenly, without
 
 # What each photograph is, and the square of it that we show: (top, left, side) in pixels.
 PHOTOGRAPHS: dict[str, tuple[int, int, int]] = {
@@ -81,10 +81,12 @@ class Dataset:
 
     def preprocessing(self, img_size: int) -> Preprocessing:
         """Mean and deviation of each channel over (at most 5,000 of) the training images."""
-        pixels = (
-            self.train.batch(evenly(len(self.train), 5_000))[0].double().div(255).transpose(0, 1).flatten(1)
-        )  # (3, M·S·S)
-        mean, std = pixels.mean(1), pixels.std(1).clamp(min=1e-3)
+        sums = torch.zeros(3, 3, dtype=torch.float64)  # of ones, values and squares, for each channel
+        for pixels, _ in batches(self.train.take(evenly(len(self.train), 5_000)), 100):
+            x = pixels.cpu().double().div(255).transpose(0, 1).flatten(1)  # (3, B·S·S)
+            sums += torch.stack([x.pow(power).sum(1) for power in range(3)])
+        count, mean = sums[0], sums[1] / sums[0]
+        std = ((sums[2] - count * mean.square()) / (count - 1)).clamp(min=1e-6).sqrt()
         return Preprocessing(img_size, *(tuple(round(v, 4) for v in t.tolist()) for t in (mean, std)))
 
 
@@ -121,7 +123,7 @@ def _shapes(img_size: int, train_size: int) -> Dataset:
     return Dataset("shapes", shapes.CLASSES, drawn(2 * n, train_size), drawn(n, n), drawn(0, n))
 
 
-def _cifar10(root: Path) -> Dataset:
+def _cifar10(root: Path, img_size: int) -> Dataset:
     def part(train: bool) -> MemoryImages:
         try:
             data = CIFAR10(root, train=train, download=True)
@@ -130,9 +132,8 @@ def _cifar10(root: Path) -> Dataset:
                 f"CIFAR-10 could not be had ({error}). Where there is a network, fetch {CIFAR10.url} and "
                 f"put it into {root}/; or give a folder of images instead"
             ) from None
-        return MemoryImages(
-            torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets)
-        )
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        return MemoryImages(images, torch.tensor(data.targets), img_size=img_size)
 
     images = part(train=True)
     train, val = split(images.labels, HELD_OUT)
@@ -151,14 +152,8 @@ def read_folder(
         ValueError: if there are no class folders, or one without images that can be read.
     """
     if split_by == "position":  # all as it was when runs were split so
-        try:
-            found = ImageFolder(folder)
-        except FileNotFoundError as error:  # no class folders, or one without images
-            raise ValueError(
-                f"expected {folder}/<class>/<image files>: {str(error).splitlines()[0]}"
-            ) from None
-        paths, labels = [p for p, _ in found.samples], torch.tensor([k for _, k in found.samples])
-        classes = tuple(found.classes)
+        old = ImageFolder(folder)
+        paths, labels, classes = [p for p, _ in old.imgs], torch.tensor(old.targets), tuple(old.classes)
     else:
         paths, labels, classes = read_classes(folder)
     in_memory = len(paths) * 3 * img_size**2 <= IN_MEMORY
@@ -223,39 +218,32 @@ def _folder(root: Path, img_size: int, split_by: str) -> Dataset:
         deeper = "; are the classes in there?" if any((root / classes[0]).glob("*/")) else ""
         raise ValueError(f"expected folders of two classes or more in {root}, got {classes[0]} alone{deeper}")
     sets: dict[str, Images | None] = {"test": None}
-    for part in () if whole else ("val", "test"):
-        if part in parts:
-            sets[part], theirs, bad = read_folder(parts[part], img_size, split_by)
-            skipped += bad
-            if theirs != classes:
-                raise ValueError(
-                    f"{parts[part]} has classes {', '.join(theirs)}; train has {', '.join(classes)}"
-                )
+    seen = set(train.keys()) if content else set()
+    for part in [part for part in ("val", "test") if part in parts and not whole]:
+        images, theirs, bad = read_folder(parts[part], img_size, split_by)
+        skipped += bad
+        if theirs != classes:
+            raise ValueError(f"{parts[part]} has classes {', '.join(theirs)}; train: {', '.join(classes)}")
+        images, twins = without(images, seen) if content else (images, 0)
+        if twins:
+            says = f"{parts[part]}: {twins} images are byte-equal to others in training, and left out"
+            warnings.warn(says, stacklevel=2)
+        if not len(images):
+            raise ValueError(f"all images of {parts[part]} are copies of training images")
+        seen, sets[part] = seen | set(images.keys() if content else ()), images
     if content:
         _say_copies(root if whole else parts["train"], train)
     if whole:
         train, sets["test"] = _hold_out(train, "test", split_by, keep=2)
     if "val" not in sets:
         train, sets["val"] = _hold_out(train, "val", split_by, keep=1)
-    for part in [] if whole or not content else sorted(parts.keys() - {"train"}):
-        seen = set(train.keys()) | set(sets["val"].keys() if part == "test" else ())
-        sets[part], twins = without(sets[part], seen)
-        if twins:
-            warnings.warn(
-                f"{parts[part]}: {twins} images are byte-equal to others in training, and left out",
-                stacklevel=2,
-            )
-        if not len(sets[part]):
-            raise ValueError(f"all images of {parts[part]} are copies of training images")
     return Dataset(name, classes, train, sets["val"], sets["test"], skipped)
 
 
 def is_word(name: str) -> bool:
     """Whether a name means a data set of ours. The word comes first; a folder of that name is `./shapes`."""
     if name in WORDS and Path(name).is_dir():
-        warnings.warn(
-            f"{name} is taken for the data set; the folder of that name here is ./{name}", stacklevel=2
-        )
+        warnings.warn(f"{name} is taken for the data set; the folder called so is ./{name}", stacklevel=2)
     return name in WORDS
 
 
@@ -282,9 +270,8 @@ def load_data(
     """
     if is_word(name) and name == "shapes":
         return _shapes(img_size, train_size or 20_000)
-    data = _cifar10(Path(root)) if name == "cifar10" else _folder(Path(name), img_size, split_by)
-    if name == "cifar10" and img_size != 32:
-        raise ValueError(f"CIFAR-10 has images of 32x32 pixels, got img_size={img_size}")
+    cifar10 = name == "cifar10"
+    data = _cifar10(Path(root), img_size) if cifar10 else _folder(Path(name), img_size, split_by)
     if train_size is None or train_size >= len(data.train):
         return data
     kept = split(data.train.labels, train_size / len(data.train))[1]

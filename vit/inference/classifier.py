@@ -18,9 +18,8 @@ from vit.inference.weights import BEST, explained, read_weights
 from vit.model import VisionTransformer
 
 # Models that come with the package, each a run folder: weights, metrics, receipt.
-SHIPPED: dict[str, Path] = {
-    path.name: path for path in sorted((Path(__file__).parent.parent / "weights").iterdir())
-}
+_WEIGHTS = Path(__file__).parent.parent / "weights"
+SHIPPED: dict[str, Path] = {path.name: path for path in sorted(_WEIGHTS.iterdir())}
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -87,10 +86,9 @@ class Classifier:
 
     def predict_set(self, images: Images, batch_size: int = 256) -> tuple[Tensor, Tensor]:
         """Probabilities `(M, K)` and labels `(M,)` of a whole set, in order."""
-        results = [
-            (self.probabilities(pixels), labels.cpu()) for pixels, labels in batches(images, batch_size)
-        ]
-        return torch.cat([p for p, _ in results]), torch.cat([y for _, y in results])
+        results = ((self.probabilities(x), y.cpu()) for x, y in batches(images, batch_size))
+        probabilities, labels = zip(*results, strict=True)
+        return torch.cat(probabilities), torch.cat(labels)
 
 
 def find_weights(path: str | Path) -> Path:
@@ -100,10 +98,8 @@ def find_weights(path: str | Path) -> Path:
     """
     if isinstance(path, str) and path in SHIPPED:
         if Path(path).exists():
-            warnings.warn(
-                f"{path} is taken for the model of the package; what is called so here is ./{path}",
-                stacklevel=2,
-            )
+            said = f"{path} is taken for the model of the package; what is called so here is ./{path}"
+            warnings.warn(said, stacklevel=2)
         path = SHIPPED[path]
     path = Path(path)
     return path / BEST if path.is_dir() else path

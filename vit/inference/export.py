@@ -48,9 +48,7 @@ def export_onnx(classifier: Classifier, path: str | Path) -> Path:
         import onnx
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError as error:
-        raise ValueError(
-            f"exporting needs onnx and onnxscript: pip install onnx onnxscript ({error})"
-        ) from None
+        raise ValueError(f"this needs two packages: pip install onnx onnxscript ({error})") from None
     size = classifier.preprocessing.img_size
     maps = [f"attention_{i}" for i in range(len(classifier.model.blocks))]
     program = torch.onnx.export(

@@ -21,7 +21,7 @@ from vit.config import ViTConfig
 from vit.convnet import ConvNet, ConvNetConfig
 from vit.model import VisionTransformer
 
-BEST = "best.safetensors"  # in a run's folder, the weights that did best on the validation images
+BEST = "best.safetensors"  # in a run's folder, the weights that validation images chose
 MODELS = {"VisionTransformer": (VisionTransformer, ViTConfig), "ConvNet": (ConvNet, ConvNetConfig)}
 
 

@@ -51,11 +51,8 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"reading {path.name} needs onnx: pip install onnx ({error})") from None
     graph = onnx.load(path).graph
     arrays = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
-    state = {
-        name.removeprefix("backbone."): array
-        for name, array in arrays.items()
-        if name.startswith("backbone.")
-    }
+    own = "backbone."
+    state = {name.removeprefix(own): array for name, array in arrays.items() if name.startswith(own)}
     for node in graph.node:
         if node.op_type == "MatMul" and node.name.startswith("/backbone/") and node.input[1] in arrays:
             owner = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")

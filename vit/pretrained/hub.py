@@ -7,6 +7,7 @@ says where it came from, under which licence, and what its images must look like
 import difflib
 import hashlib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -53,11 +54,10 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         OSError, RuntimeError, EOFError, ValueError, TypeError,
         BadZipFile, pickle.UnpicklingError, safetensors.SafetensorError,
     ) as error:  # fmt: skip
-        reason = str(error).partition("\n")[0] or "it is empty"
-        reason = f"{path} is damaged or no file of weights: {reason}"
         if isinstance(error, pickle.UnpicklingError):
-            reason = _refused(path)
-        raise ValueError(reason) from None
+            raise ValueError(_refused(path)) from None
+        reason = str(error).partition("\n")[0] or "it is empty"
+        raise ValueError(f"{path} is damaged or no file of weights: {reason}") from None
     for name in ("model", "state_dict"):  # some files, as DeiT's, hold other things beside the weights
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
@@ -81,6 +81,12 @@ def _refused(path: Path) -> str:
     also = f" ({', '.join(names)})" if names else ""
     reason = f"it holds more than tensors and plain values{also}, which could run; ask for a safetensors file"
     return f"{path} is damaged or no file of weights: {reason}"
+
+
+def _look(size: int, colours: Mapping[str, Any], interpolation: str, crop: float) -> dict[str, Any]:
+    """What the images of a model are like, as its library says."""
+    look = {"img_size": size, "mean": list(colours["mean"]), "std": list(colours["std"])}
+    return look | {"interpolation": interpolation, "crop": crop}
 
 
 def _unknown(name: str, known: list[str]) -> ValueError:
@@ -116,23 +122,12 @@ def _from_timm(name: str) -> tuple[nn.Module, dict[str, Any]]:
         "library": f"timm {timm.__version__}",
         "url": f"https://huggingface.co/{said['hf_hub_id']}/resolve/main/model.safetensors",
         "license": said.get("license"),
-        "preprocessing": {
-            "img_size": said["input_size"][-1],
-            "mean": list(said["mean"]),
-            "std": list(said["std"]),
-            "interpolation": said["interpolation"],
-            "crop": said["crop_pct"],
-        },
+        "preprocessing": _look(said["input_size"][-1], said, said["interpolation"], said["crop_pct"]),
         "classes": [called(k) for k in range(model.num_classes)],
     }
     gelu = "tanh" if isinstance(block.mlp.act, timm.layers.GELUTanh) else "none"
-    about["options"] = {  # what the keys do not tell
-        "num_heads": block.attn.num_heads,
-        "global_pool": model.global_pool,
-        "norm_eps": block.norm1.eps,
-        "gelu": gelu,
-    }
-    return model, about
+    told = {"num_heads": block.attn.num_heads, "global_pool": model.global_pool}  # what the keys do not tell
+    return model, about | {"options": told | {"norm_eps": block.norm1.eps, "gelu": gelu}}
 
 
 def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -152,13 +147,7 @@ def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
         "library": f"torchvision {torchvision.__version__}, {weights}",
         "url": weights.url,
         "license": weights.meta.get("license"),
-        "preprocessing": {
-            "img_size": size,
-            "mean": list(preset.mean),
-            "std": list(preset.std),
-            "interpolation": preset.interpolation.value,
-            "crop": size / preset.resize_size[0],
-        },
+        "preprocessing": _look(size, vars(preset), preset.interpolation.value, size / preset.resize_size[0]),
         "classes": list(weights.meta["categories"]),
     }
     about["options"] = {"num_heads": model.encoder.layers[0].num_heads}
@@ -167,10 +156,9 @@ def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
 
 def _from_dinov2(known_file: bool) -> dict[str, Any]:
     """Where `dinov2_small` is on this machine, or else on the Hub, and what is known of it."""
-    look = {"img_size": 518, **IMAGENET, "interpolation": "bicubic", "crop": 1.0}
-    about = {"classes": [], "preprocessing": look, "options": {"num_heads": 6}, "license": "apache-2.0"}
+    about = {"classes": [], "preprocessing": _look(518, IMAGENET, "bicubic", 1.0), "license": "apache-2.0"}
     urls = [f"https://huggingface.co/{repository}/resolve/main/model.safetensors" for repository in DINOV2]
-    about |= {"library": "DINOv2 (Oquab et al., 2024)", "url": urls[0]}
+    about |= {"library": "DINOv2 (Oquab et al., 2024)", "url": urls[0], "options": {"num_heads": 6}}
     if known_file:
         return about
     for url in urls:

@@ -51,7 +51,7 @@ HUGGINGFACE_5 = HUGGINGFACE | {  # as in a model's state_dict() since transforme
     "blocks.{i}.mlp.fc1.*": "vit.layers.{i}.mlp.fc1.*",
     "blocks.{i}.mlp.fc2.*": "vit.layers.{i}.mlp.fc2.*",
 }
-_DINOV2 = {  # what Hugging Face's DINOv2 calls otherwise, its "dinov2." being "vit." here
+DINOV2 = HUGGINGFACE | {  # what Hugging Face's DINOv2 calls otherwise, its "dinov2." being "vit." here
     "reg_token": "vit.embeddings.register_tokens",
     "blocks.{i}.norm1.*": "vit.encoder.layer.{i}.norm1.*",
     "blocks.{i}.norm2.*": "vit.encoder.layer.{i}.norm2.*",
@@ -60,7 +60,6 @@ _DINOV2 = {  # what Hugging Face's DINOv2 calls otherwise, its "dinov2." being "
     SCALES[0]: "vit.encoder.layer.{i}.layer_scale1.lambda1",
     SCALES[1]: "vit.encoder.layer.{i}.layer_scale2.lambda1",
 }
-DINOV2 = HUGGINGFACE | _DINOV2
 DINOV2_5 = DINOV2 | {
     "blocks.{i}.attn.qkv.*": "vit.encoder.layer.{i}.attention.(q|k|v)_proj.*",
     "blocks.{i}.attn.proj.*": "vit.encoder.layer.{i}.attention.o_proj.*",
@@ -125,9 +124,8 @@ def key_map(source: str, depth: int) -> dict[str, tuple[str, ...]]:
             for end in ("weight", "bias") if "*" in ours else ("",):
                 flax = "scale" if "norm" in ours else "kernel"
                 their_end = flax if SOURCES[source].flax and end == "weight" else end
-                keys[ours.format(i=i).replace("*", end)] = tuple(
-                    name.format(i=i).replace("*", their_end) for name in names
-                )
+                full = (name.format(i=i).replace("*", their_end) for name in names)
+                keys[ours.format(i=i).replace("*", end)] = tuple(full)
     return keys
 
 

@@ -38,10 +38,7 @@ class Augment:
 
     def __init__(self, recipe: Recipe, preprocessing: Preprocessing, num_classes: int):
         self.recipe, self.num_classes = recipe, num_classes
-        self.fill = [
-            round(255 * m) for m in preprocessing.mean
-        ]  # what comes in from outside is the mean colour
-        self._for_size: dict[int, v2.Compose] = {}
+        self.fill = [round(255 * m) for m in preprocessing.mean]  # what comes in from outside
         mixers = [v2.MixUp(alpha=recipe.mixup, num_classes=num_classes)] if recipe.mixup else []
         mixers += [v2.CutMix(alpha=recipe.cutmix, num_classes=num_classes)] if recipe.cutmix else []
         self._mix = v2.RandomChoice(mixers) if mixers else None
@@ -70,8 +67,7 @@ class Augment:
         """
         if images.shape[-1] != size:
             images = v2.functional.resize(images, [size, size], antialias=True)
-        compose = self._for_size.setdefault(size, self._compose(size))
-        chunks = []
+        compose, chunks = self._compose(size), []
         for i, chunk in enumerate(images.split(self.recipe.chunk)):
             reseed(self.recipe.seed, step, "augment", first // self.recipe.chunk + i)
             chunks.append(compose(chunk))

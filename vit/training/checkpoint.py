@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import platform
+import re
 import sys
 import warnings
 from contextlib import suppress
@@ -129,21 +130,13 @@ def read_last(folder: Path) -> dict[str, Any]:
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """What the run ran on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [
-            line.split(":")[1].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        name = models[0] if models else name
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    cpuinfo = Path("/proc/cpuinfo")  # Linux alone has it
+    named = re.search(r"model name\s*: (.+)", cpuinfo.read_text() if cpuinfo.exists() else "")
     return {
-        "cpu": name,
+        "cpu": named[1] if named else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": platform.platform(),
     }
 

@@ -3,6 +3,7 @@
 Legend: B batch, M images, D width, K classes, S image side.
 """
 
+import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,11 +58,10 @@ def load_source(name: str) -> Classifier:
     elif name.endswith((".safetensors", ".pt", ".pth")) or name.startswith((".", "/")):
         raise ValueError(f"there is no run folder or weights file {name}")
     else:
-        source = load_pretrained(name, **({"classes": ()} if name == "dinov2_small" else {}))
+        source = load_pretrained(name)
     if not isinstance(source.model, VisionTransformer):
-        raise ValueError(
-            f"expected a Vision Transformer to go on from, {name} is a {type(source.model).__name__}"
-        )
+        kind = type(source.model).__name__
+        raise ValueError(f"expected a Vision Transformer to go on from, {name} is a {kind}")
     return source
 
 
@@ -102,12 +102,26 @@ def features(
     model: VisionTransformer, images: Images, look: Preprocessing, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """What the head would read of each image, `(M, D)`, and labels `(M,)`."""
+    was_training, found = model.training, []
     model.eval()
-    parts = [
-        (model.forward_head(model.forward_features(look.normalise(x.to(device))), pre_logits=True), y)
-        for x, y in batches(images, 64)
-    ]
-    return torch.cat([x.float().cpu() for x, _ in parts]), torch.cat([y.cpu() for _, y in parts])
+    for pixels, labels in batches(images, 64):
+        tokens = model.forward_features(look.normalise(pixels.to(device)))  # (B, T, D)
+        found.append((model.forward_head(tokens, pre_logits=True).float().cpu(), labels.cpu()))
+    model.train(was_training)
+    x, y = zip(*found, strict=True)
+    return torch.cat(x), torch.cat(y)
+
+
+def probe_minutes(
+    model: VisionTransformer, data: Dataset, look: Preprocessing, device: torch.device
+) -> float:
+    """How long a linear probe will take on this machine, by the features of a few images."""
+    few = data.train.take(evenly(len(data.train), 64))
+    features(model, few.take(torch.arange(1)), look, device)  # the first also gets memory
+    start = time.perf_counter()
+    features(model, few, look, device)
+    each = (time.perf_counter() - start) / len(few)
+    return each * (min(len(data.train), PROBED) + len(data.val)) / 60
 
 
 def linear_probe(
@@ -125,7 +139,7 @@ def linear_probe(
     seen, truth = features(model, val, look, device)
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
     x, seen = (x - mean) / std, (seen - mean) / std
-    best: tuple[dict[str, float], Tensor, Tensor] | None = None
+    tried: list[tuple[dict[str, float], Tensor, Tensor]] = []
     W = torch.zeros(model.head.out_features, x.shape[1], requires_grad=True)  # (K, D)
     b = torch.zeros(len(W), requires_grad=True)
     for penalty in sorted(PENALTIES, reverse=True):  # each goes on from the one before
@@ -141,9 +155,8 @@ def linear_probe(
         logits = F.linear(seen, W, b).detach()
         found = {"val_accuracy": float((logits.argmax(1) == truth).double().mean())}
         found |= {"val_loss": float(F.cross_entropy(logits, truth)), "penalty": penalty}
-        if best is None or found["val_loss"] < best[0]["val_loss"]:
-            best = found, W.detach().clone(), b.detach().clone()
-    result, W, b = best
+        tried.append((found, W.detach().clone(), b.detach().clone()))
+    result, W, b = min(tried, key=lambda one: one[0]["val_loss"])
     with torch.no_grad():
         model.head.weight.copy_(W / std)
         model.head.bias.copy_(b - W @ (mean / std))

@@ -52,19 +52,15 @@ def parameter_groups(
     decays = {name for name, p in named.items() if name.endswith(".weight") and p.ndim >= 2}
     kept = {name: p for name, p in named.items() if id(p) not in others}
     depth, found = len(getattr(model, "blocks", ())), {}
-    for decay in (True, False):  # two groups, or two for every layer
-        for name, p in kept.items():
-            if (name in decays) == decay:
-                below = _layers_above(name, depth) if layer_decay < 1 else 0
-                found.setdefault((decay, below), []).append(p)
+    for name, p in sorted(kept.items(), key=lambda item: item[0] not in decays):
+        below = _layers_above(name, depth) if layer_decay < 1 else 0
+        found.setdefault((name in decays, below), []).append(p)  # two groups, or two for every layer
     groups = [
         {"params": params, "weight_decay": weight_decay * decay, "lr_scale": layer_decay**below}
         for (decay, below), params in found.items()
     ]
     grouped = [id(p) for group in groups for p in group["params"]] + list(others)
-    assert len(grouped) == len(set(grouped)) == len({id(p) for p in named.values()}), (
-        "a parameter is lost or twice"
-    )
+    assert sorted(grouped) == sorted({id(p) for p in named.values()}), "a parameter is lost or twice"
     return groups
 
 
@@ -83,9 +79,8 @@ def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps
     """
     a, b, c = coefficients
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).to(
-        torch.bfloat16 if bf16_pays(matrices.device) else torch.float32
-    )
+    precision = torch.bfloat16 if bf16_pays(matrices.device) else torch.float32
+    x = (matrices.mT if tall else matrices).to(precision)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     for _ in range(steps):
         gram = x @ x.mT  # of the shorter side

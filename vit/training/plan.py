@@ -12,7 +12,9 @@ import torch
 from vit.config import ViTConfig, get_config
 from vit.cost import activation_bytes, count_parameters
 from vit.data.folders import typical_side
+from vit.data.images import Images
 from vit.data.sets import is_word
+from vit.training.baselines import mirrors_mislead
 from vit.training.optim import bf16_pays
 from vit.training.recipe import Recipe
 from vit.training.trainer import Trainer
@@ -59,6 +61,11 @@ def with_epochs(recipe: Recipe, images: int) -> Recipe:
     return replace(recipe, epochs=min(max(-(-SEEN // patches), fewest), most))
 
 
+def with_flip(recipe: Recipe, train: Images) -> Recipe:
+    """The recipe with a word on mirroring, by the training images, where it does not say it itself."""
+    return recipe if recipe.flip is not None else replace(recipe, flip=not mirrors_mislead(train))
+
+
 def minutes(trainer: Trainer, steps: int = 2) -> float:
     """How long the run will take on this machine, by a few steps that are then undone."""
     if not trainer.total:
@@ -72,6 +79,13 @@ def minutes(trainer: Trainer, steps: int = 2) -> float:
     trainer.load_state_dict(before)
     validation = trainer.recipe.epochs * len(trainer.data.val) / trainer.batch / 3  # in steps: forward only
     return step * (trainer.total - trainer.step + validation) / 60
+
+
+def duration(minutes: float) -> str:
+    """So many minutes in words."""
+    if minutes >= 90:
+        return f"{minutes / 60:.0f} hours"
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -140,9 +154,8 @@ def plan(
     room = free / sharing / MARGIN - PER_PARAMETER * parameters
     finer = next((n for n in range(2 * parts, batch + 1) if batch % n == 0 and kept(config, n) <= room), None)
     if finer is not None:
-        advice.append(
-            f"--set accumulate={finer}, the same batch in {finer} parts ({_size(kept(config, finer))})"
-        )
+        size = _size(kept(config, finer))
+        advice.append(f"--set accumulate={finer}, the same batch in {finer} parts ({size})")
     advice.append("a smaller --img-size or --batch-size")
     raise ValueError(f"{says}, and {_size(free)} of memory are free; try {', or '.join(advice)}")
 

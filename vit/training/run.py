@@ -4,7 +4,7 @@ config.json        the recipe
 metrics.csv        one row per epoch
 curves.png         the same, drawn
 last.pt            to go on from; previous.pt is the one before
-best.safetensors   the weights that did best on the validation images
+best.safetensors   the weights that did best on the validation images, within the recipe's doubt
 receipt.json       what was done, on what, for how long, and the accuracy on the test images
 """
 
@@ -37,8 +37,8 @@ from vit.training.checkpoint import (
     peak_memory,
     read_last,
 )
-from vit.training.finetune import Source, adapted, linear_probe, load_source, unseen
-from vit.training.plan import fitted, minutes, plan, with_epochs
+from vit.training.finetune import Source, adapted, linear_probe, load_source, probe_minutes, unseen
+from vit.training.plan import duration, fitted, minutes, plan, with_epochs, with_flip
 from vit.training.recipe import Recipe
 from vit.training.signals import Signals
 from vit.training.trainer import Trainer, evaluate
@@ -118,27 +118,33 @@ def train(
         data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root, recipe.split_by)
         if first and world > 1:
             dist.barrier()
-        recipe = with_epochs(recipe, len(data.train))
+        asked, recipe = recipe.flip, with_flip(with_epochs(recipe, len(data.train)), data.train)
         if source is not None:
             model, start = adapted(source, recipe.init_from, len(data.classes), recipe)
         if start is not None:
             data = unseen(data, start)
-        says = ""
+        says = []
         if model is None or start is not None:
-            says = plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)
+            says = [plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)]
+        if says and recipe.flip != asked and not recipe.flip:
+            says += ["none is mirrored, because mirrored they look like other classes"]
+        trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
+        if source is not None and not quiet:
+            time = duration(probe_minutes(model, data, start.preprocessing, device))
+            says += [f"first a linear probe, about {time} here, and all of it with --epochs 0"]
+        if state is None and says and not quiet:
+            says += [f"epochs: {recipe.epochs}, about {duration(minutes(trainer))} here"]
+        if says and first and not quiet:
+            print("; ".join(says), file=sys.stderr)
         if source is not None:
             probe = linear_probe(model, data.train, data.val, start.preprocessing, device)
             start.about["probe"] = probe
-            says += f"; a linear probe has {probe['val_accuracy']:.1%} on the validation images"
-        trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
+            trainer.share()
+            if first and not quiet:
+                print(f"the probe has {probe['val_accuracy']:.1%} on the validation images", file=sys.stderr)
         with signals:  # open to the end: the receipt is written, too, before anything else
-            if state is None and says and not quiet:
-                says += f"; epochs: {recipe.epochs}, about {_duration(minutes(trainer))} here"
-            if says and first and not quiet:
-                print(says, file=sys.stderr)
-            receipt = _run(
-                trainer, Folder(out), state, start, max_minutes, finish, quiet or not first, signals
-            )
+            quiet = quiet or not first
+            receipt = _run(trainer, Folder(out), state, start, max_minutes, finish, quiet, signals)
         if world > 1:
             dist.barrier()  # nobody leaves while the first still tests and writes
         return receipt
@@ -147,8 +153,10 @@ def train(
             dist.destroy_process_group()
 
 
-def _duration(minutes: float) -> str:
-    return f"{minutes:.0f} minutes" if minutes >= 1.5 else f"{60 * minutes:.0f} seconds"
+def _error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy, with one image more of either kind: none right is not surely so."""
+    p = (accuracy * images + 1) / (images + 2)
+    return (p * (1 - p) / images) ** 0.5
 
 
 def _run(
@@ -193,12 +201,12 @@ def _run(
         folder.put(LAST, checkpoint_bytes(content))
         return folder.flush()
 
+    probed = [start.about["probe"]["val_accuracy"]] if start else []
     if start and state is None:  # what the probe made is the first candidate
         best = {"epoch": 0} | {key: start.about["probe"][key] for key in ("val_accuracy", "val_loss")}
         if first:
-            folder.put(
-                BEST, weights_bytes(trainer.finished_model(), about | best | seen, recipe.half_weights)
-            )
+            probe = weights_bytes(trainer.finished_model(), about | best | seen, recipe.half_weights)
+            folder.put(BEST, probe)
     saved = mark = signals.clock()
     mark_step, stop, error = trainer.step, 0, save() if state is None else None
     if error:
@@ -219,7 +227,9 @@ def _run(
                 rows.append(row | {"images_per_second": speed, "seconds": round(signals.clock(), 1)})
                 epoch = f"epoch {row['epoch']}/{recipe.epochs}"
                 bar.set_description(f"{epoch}, validation {row['val_accuracy']:.1%}")
-                if row["val_accuracy"] >= best["val_accuracy"]:  # of equals the later has learnt for longer
+                highest = max([r["val_accuracy"] for r in rows] + probed)
+                if row["val_accuracy"] >= highest - recipe.doubt * _error(highest, len(data.val)):
+                    # Of those that validation can't tell apart the last has learnt for longest.
                     best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
                     if first:
                         folder.put(BEST, weights_bytes(candidate, about | best | seen, recipe.half_weights))
@@ -252,8 +262,7 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     data = trainer.data
     model, info = read_weights(folder.path / BEST)
     best = {key: info[key] for key in ("epoch", "val_accuracy", "val_loss")}
-    receipt |= {"best": best}
-    receipt |= {"split_seed": SPLIT_SEED, "test_accuracy": None}
+    receipt |= {"best": best, "split_seed": SPLIT_SEED, "test_accuracy": None}
     if data.test is not None:
         result = evaluate(model.to(trainer.device), data.test, trainer.preprocessing, trainer.device)
         receipt |= {"test_accuracy": result["accuracy"], "test_correct": result["correct"]}

@@ -142,14 +142,20 @@ class Trainer:
                 group["params"] = [new if p is old else p for p in group["params"]]
             state = self.optimizer.state.pop(old, {})
             for key in state.keys() & {"exp_avg", "exp_avg_sq"}:
-                resized = interpolate_positions(
-                    state[key], before.grid_size, after.grid_size, before.num_prefix_tokens
-                )
+                grids = before.grid_size, after.grid_size
+                resized = interpolate_positions(state[key], *grids, before.num_prefix_tokens)
                 # Bicubic can undershoot, and a mean of squares is not negative.
                 state[key] = resized.clamp(min=0) if key == "exp_avg_sq" else resized
             if state:
                 self.optimizer.state[new] = state
         self._wrap()
+
+    def share(self) -> None:
+        """Weights that were set from outside, in the other processes and in the average, too."""
+        for p in self.model.parameters() if self.world > 1 else ():
+            dist.broadcast(p.data, 0)
+        if self.average is not None:
+            self.average.load_state_dict(self.model.state_dict())
 
     def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
         """This process's parts of the batch of a step: pairs `(b, 3, S, S)` uint8 and `(b,)`."""
