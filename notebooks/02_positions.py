@@ -357,8 +357,9 @@ assert_close(toy_z0.sum(0), other_z0.sum(0))
 # enough, as the other sums show. The encoder does a great deal more.
 
 # %% [markdown]
-# Now move the patches yourself. One small attention reads them, and the class token answers. Predict first: which moves
-# change its answer without positions, and which with them?
+# Now move the patches yourself. One small attention reads them, and the class token answers. Predict first: does its
+# answer change without positions, and with them? Of the six exchanges of two patches, one goes unnoticed even then. The
+# table under the figure says why.
 #
 # <div class="vl-place" data-search-exclude><vit-live data-figure="positions">On the site, with JavaScript, a live figure stands here.</vit-live></div>
 

@@ -52,7 +52,7 @@ test("numbers are written as in print", () => {
   assert.deepEqual([fixed(-0.001), fixed(-1.5, 1), grouped(1234567), grouped(-0.2), millions(10070523904), ten(-12), ten(0)],
     ["0.00", "−1.5", "1,234,567", "0", "10,070.52", "10⁻¹²", "1"])
   assert.deepEqual([[3e-7, 0.95e-6, 14.14, 0.523, 0, 123456].map(encoder.say), fill("{a} of {b}", { a: 0 }), neat(0.00123456)],
-    [["3·10⁻⁷", "1·10⁻⁶", "14.1", "0.52", "0", "1·10⁵"], "0 of {b}", 0.00123])
+    [["3 × 10⁻⁷", "10⁻⁶", "14.1", "0.52", "0", "10⁵"], "0 of {b}", 0.00123])
 })
 
 test("without positions a move changes nothing, with them it does", () => {
@@ -66,13 +66,13 @@ test("without positions a move changes nothing, with them it does", () => {
 })
 
 test("blocks are the lesson's blocks", () => {
-  const { block, tokens } = encoder.draw_weights(3, 1), blocks = [block(), block()]
+  const { block, tokens } = encoder.draw_weights(3), blocks = [block(), block()]
   const out = {}
   for (const residual of [true, false])
     for (const norm of ["pre", "post", "none"])
       out[`${residual} ${norm}`] = [...blocks.reduce((x, b) => encoder.pass(x, b, residual, norm), tokens)]
   const list = (o) => Object.fromEntries(Object.entries(o).map(([key, value]) => [key, [...value]]))
-  const curves = encoder.depth_curves(3, 1, 2, true, "post")
+  const curves = encoder.grow(encoder.begin({ tokens }), blocks, true, "post")
   near(curves.sizes[2], encoder.size(Float64Array.from(out["true post"])))
   const photo = Object.fromEntries(patches.SIDES.map((P) => [P, patches.count(P)]))
   const toy = { queries: attention.QUERIES, keys: attention.KEYS, values: attention.VALUES, outputs: attention.QUERIES.map((q) => attention.mix(q, Math.SQRT2).output) }

@@ -28,11 +28,15 @@ export function start(root, w) {
   // Both planes once for a width; `update` moves what the query moves.
   function draw() {
     const axis = { from: -LIMIT, to: LIMIT, ticks: [-3, -2, -1, 0, 1, 2, 3] }
-    const size = (box) => ({ width: Math.max(180, box.clientWidth), height: Math.min(290, Math.max(180, box.clientWidth)), left: 24, bottom: 20, right: 8, top: 8 })
-    const first = plot({ ...size(left), x: axis, y: axis })
-    const second = plot({ ...size(right), x: { ...axis, from: -2.6, to: 2.6, ticks: [-2, -1, 0, 1, 2] }, y: { from: -0.8, to: 2.6, ticks: [0, 1, 2] }, label: w.values })
+    // Equal units both ways: dot products are read off angles and lengths.
+    const size = (box, across, up) => {
+      const width = Math.min(340, Math.max(180, box.clientWidth)), edges = { left: 24, bottom: 20, right: 8, top: 8 }
+      return { ...edges, width, height: ((width - 32) * up) / across + 28 }
+    }
+    const first = plot({ ...size(left, 6, 6), x: axis, y: axis })
+    const second = plot({ ...size(right, 5.4, 4), x: { ...axis, from: -2.7, to: 2.7, ticks: [-2, -1, 0, 1, 2] }, y: { from: -1, to: 3, ticks: [-1, 0, 1, 2, 3] }, label: w.values })
     const ray = svg("path", { class: "vl-line vl-ray" })
-    const grip = svg("g", { class: "vl-grip" }, svg("circle", { class: "vl-hit", r: 22 }), svg("circle", { class: "vl-knob", r: 7 }))
+    const grip = svg("g", { class: "vl-grip" }, svg("circle", { class: "vl-hit", r: 22 }), svg("circle", { class: "vl-ring", r: 14 }))
     first.marks.append(...KEYS.map((k) => svg("path", { class: "vl-line vl-key-ray", d: `M${first.x(0)} ${first.y(0)}L${first.x(k[0])} ${first.y(k[1])}` })), ray,
       ...KEYS.flatMap((k, i) => [svg("rect", { class: "vl-dot", x: first.x(k[0]) - 10, y: first.y(k[1]) - 10, width: 20, height: 20, rx: 3 }), svg("text", { class: "vl-on-dot", x: first.x(k[0]), y: first.y(k[1]) + 4, "text-anchor": "middle", text: i })]), grip)
     tell = handle(first.root, grip, {

@@ -16,13 +16,14 @@ export function generator(seed) { // mulberry32, and from it normal numbers
   return { uniform, normal: () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()) }
 }
 
-// The tokens, and a function that makes one block after another. Matrices by Xavier's uniform distribution, as in the
-// lesson, times `gain`; biases are zero, and scale and shift of the norms as they begin.
-export function draw_weights(seed, gain) {
+// The tokens, and a function that makes one block after another: matrices by Xavier's uniform distribution, as in the
+// lesson; biases are zero, and scale and shift of the norms as they begin.
+export function draw_weights(seed) {
   const { N, D, hidden } = SIZE, { uniform, normal } = generator(seed)
   const matrix = (O, I) => {
-    const bound = gain * Math.sqrt(6 / (O + I))
-    return Float64Array.from({ length: O * I }, () => bound * (2 * uniform() - 1))
+    const bound = Math.sqrt(6 / (O + I)), weight = new Float64Array(O * I)
+    for (let i = 0; i < weight.length; i++) weight[i] = bound * (2 * uniform() - 1)
+    return weight
   }
   return {
     tokens: Float64Array.from({ length: N * D }, normal),
@@ -30,14 +31,14 @@ export function draw_weights(seed, gain) {
   }
 }
 
-// x Wᵀ in 64 bits: the explorer's own has 32, which end where a stream without addition only begins to shrink.
-function times(x, weight, I) {
+// gain · x Wᵀ in 64 bits: the explorer's own has 32, which end where a stream without addition only begins to shrink.
+function times(x, weight, I, gain) {
   const O = weight.length / I, N = x.length / I, y = new Float64Array(N * O)
-  for (let n = 0; n < N; n++)
-    for (let o = 0; o < O; o++) {
+  for (let n = 0, to = 0; n < N; n++)
+    for (let o = 0; o < O; o++, to++) {
       let sum = 0
-      for (let i = 0; i < I; i++) sum += x[n * I + i] * weight[o * I + i]
-      y[n * O + o] = sum
+      for (let i = 0, a = n * I, b = o * I; i < I; i++, a++, b++) sum += x[a] * weight[b]
+      y[to] = gain * sum
     }
   return y
 }
@@ -45,16 +46,17 @@ function times(x, weight, I) {
 function normalise(x) {
   const { D } = SIZE, y = new Float64Array(x.length)
   for (let n = 0; n < x.length; n += D) {
-    const row = x.subarray(n, n + D), mean = row.reduce((a, b) => a + b) / D
-    const scale = 1 / Math.sqrt(row.reduce((a, b) => a + (b - mean) ** 2, 0) / D + EPS)
-    for (let c = 0; c < D; c++) y[n + c] = (row[c] - mean) * scale
+    let mean = 0, variance = 0
+    for (let c = n; c < n + D; c++) mean += x[c] / D
+    for (let c = n; c < n + D; c++) variance += (x[c] - mean) ** 2 / D
+    for (let c = n; c < n + D; c++) y[c] = (x[c] - mean) / Math.sqrt(variance + EPS)
   }
   return y
 }
 
-function attention(x, block) {
+function attention(x, block, gain) {
   const { N, D, h } = SIZE, d = D / h, out = new Float64Array(N * D)
-  const [q, k, v] = [block.q, block.k, block.v].map((weight) => times(x, weight, D))
+  const [q, k, v] = [block.q, block.k, block.v].map((weight) => times(x, weight, D, gain))
   for (let head = 0; head < D; head += d)
     for (let i = 0; i < N; i++) {
       const e = new Float64Array(N)
@@ -62,7 +64,7 @@ function attention(x, block) {
       const most = Math.max(...e), sum = e.reduce((s, score, j) => s + (e[j] = Math.exp(score - most)), 0)
       for (let j = 0; j < N; j++) for (let c = 0; c < d; c++) out[i * D + head + c] += (e[j] / sum) * v[j * D + head + c]
     }
-  return times(out, block.proj, D)
+  return times(out, block.proj, D, gain)
 }
 
 // The exact GELU needs the error function: its series near zero, a continued fraction of its tail beyond.
@@ -78,12 +80,12 @@ function erf(z) {
   return (2 / Math.sqrt(Math.PI)) * sum
 }
 const gelu = (x) => x.map((v) => 0.5 * v * (1 + erf(v / Math.SQRT2)))
-const mlp = (x, block) => times(gelu(times(x, block.fc1, SIZE.D)), block.fc2, SIZE.hidden)
+const mlp = (x, block, gain) => times(gelu(times(x, block.fc1, SIZE.D, gain)), block.fc2, SIZE.hidden, gain)
 
-// One block. `norm` is "pre", "post" or "none".
-export function pass(x, block, residual, norm) {
+// One block. `norm` is "pre", "post" or "none"; every matrix is taken times `gain`.
+export function pass(x, block, residual, norm, gain = 1) {
   for (const part of [attention, mlp]) {
-    let y = part(norm === "pre" ? normalise(x) : x, block)
+    let y = part(norm === "pre" ? normalise(x) : x, block, gain)
     if (residual) y = y.map((v, i) => v + x[i])
     x = norm === "post" ? normalise(y) : y
   }
@@ -98,58 +100,70 @@ export function difference(x) {
   return size(x.map((v, i) => v - mean[i % D])) / (size(x) || 1)
 }
 
-export function depth_curves(seed, gain, depth, residual, norm) {
-  const weights = draw_weights(seed, gain), sizes = [], differences = []
-  let x = weights.tokens
-  for (let l = 0; l <= depth; l++) {
-    if (l) x = pass(x, weights.block(), residual, norm)
-    sizes.push(size(x))
-    differences.push(difference(x))
+// Both for the stream after 0, 1, 2 … blocks, and the stream itself: `grow` goes on from where it stands.
+export const begin = (weights) => ({ x: weights.tokens, sizes: [size(weights.tokens)], differences: [difference(weights.tokens)] })
+export function grow(run, blocks, residual, norm, gain = 1) {
+  for (const block of blocks.slice(run.sizes.length - 1)) {
+    run.x = pass(run.x, block, residual, norm, gain)
+    run.sizes.push(size(run.x))
+    run.differences.push(difference(run.x))
   }
-  return { sizes, differences }
+  return run
 }
 
-const LOW = -12, HIGH = 6, FLOOR = -16 // powers of ten that the axes show
+const PANELS = { sizes: [-9, 6, 3], differences: [-16, 0, 4] } // powers of ten that the axes show: from, to, by
+const ROUNDING = 1e-14
 
 export function start(root, w) {
-  let residual = true, norm = "pre", depth = 24, gain = 1, seed = 1, seen = new Map()
-  const left = el("div", { class: "vl-drawing" }), right = el("div", { class: "vl-drawing" }), told = el("p", { class: "vl-told", "aria-live": "polite" })
+  let residual = true, norm = "pre", depth = 24, gain = 1, seed = 1, weights, blocks, seen
+  const boxes = { sizes: el("div", { class: "vl-drawing" }), differences: el("div", { class: "vl-drawing" }) }, told = el("p", { class: "vl-told", "aria-live": "polite" })
   const change = (act) => (v) => (act(v), draw())
-  const clear = () => (seen = new Map())
-  const controls = [
-    radios({ label: w.residual, name: "residual", options: { yes: w.with, no: w.without }, value: "yes", on: change((v) => (residual = v === "yes")) }).root,
-    radios({ label: w.norm, name: "norm", options: w.norms, value: norm, on: change((v) => (norm = v)) }).root,
-    slider({ label: w.depth, name: "depth", min: 2, max: 48, value: depth, text: (v) => fill(w.blocks, { L: v }), on: change((v) => (clear(), (depth = v))) }).root,
-    slider({ label: w.gain, name: "gain", min: -8, max: 8, value: 0, text: (v) => `× ${fixed(2 ** (v / 4))}`, on: change((v) => (clear(), (gain = 2 ** (v / 4)))) }).root,
-  ]
+  const forget = () => (seen = new Map()) // what was chosen before, for these numbers
+  const sow = () => (forget(), (weights = draw_weights(seed)), (blocks = []))
+  const controls = {
+    residual: radios({ label: w.residual, name: "residual", options: { yes: w.with, no: w.without }, value: "yes", on: change((v) => (residual = v === "yes")) }),
+    norm: radios({ label: w.norm, name: "norm", options: w.norms, value: norm, on: change((v) => (norm = v)) }),
+    depth: slider({ label: w.depth, name: "depth", min: 2, max: 48, value: depth, text: (v) => fill(w.blocks, { L: v }), on: change((v) => (depth = v)) }),
+    gain: slider({ label: w.gain, name: "gain", min: -8, max: 8, value: 0, text: (v) => `× ${fixed(2 ** (v / 4))}`, on: change((v) => (forget(), (gain = 2 ** (v / 4)))) }),
+  }
+  const words = (v) => (v < ROUNDING ? w.rounding : say(v))
+
+  function panel(name, now, x) {
+    const box = boxes[name], [low, high, by] = PANELS[name], from = 10 ** (low - 0.6), to = 10 ** (high + 0.4)
+    const ticks = Array.from({ length: (high - low) / by + 1 }, (_, i) => low + i * by).map((n) => [10 ** n, ten(n)])
+    const values = (run) => run[name].slice(0, depth + 1), at = values(now)
+    const p = plot({ width: Math.max(200, box.clientWidth), height: 230, left: 40, top: 10, x, y: { from, to, log: true, ticks }, label: fill(w.plot, { what: w[name], from: say(at[0]), to: words(at.at(-1)), L: depth }) })
+    // A line ends where it leaves the drawing.
+    const line = (run, kind) => {
+      const all = values(run), out = all.findIndex((v) => v < from || v > to)
+      return p.line(all.slice(0, out < 0 ? all.length : out + 1).map((v, l) => [l, clamp(v, from, to)]), kind)
+    }
+    const others = [...seen.values()].filter((run) => run !== now)
+    p.marks.append(...others.map((run) => line(run, "vl-other")), line(now, "vl-strong"))
+    at.forEach((v, l) => v > from && v < to && p.marks.append(svg("circle", { class: "vl-bead", cx: p.x(l), cy: p.y(v), r: depth > 30 ? 1.8 : 2.8 })))
+    box.replaceChildren(p.root)
+  }
 
   function draw() {
+    while (blocks.length < depth) blocks.push(weights.block())
     const key = `${residual} ${norm}`
-    if (!seen.has(key)) seen.set(key, depth_curves(seed, gain, depth, residual, norm))
-    const now = seen.get(key)
-    const ticks = depth <= 6 ? 1 : depth <= 12 ? 2 : depth <= 24 ? 6 : 12
-    const x = { from: 0, to: depth, ticks: Array.from({ length: Math.floor(depth / ticks) + 1 }, (_, i) => i * ticks), name: w.passed }
-    const powers = (low, high, by) => Array.from({ length: (high - low) / by + 1 }, (_, i) => low + i * by)
-    const panel = (box, name, low, high, by) => {
-      const values = powers(low, high, by).map((n) => [10 ** n, ten(n)])
-      const p = plot({ width: Math.max(200, box.clientWidth), height: 230, left: 40, top: 10, x, y: { from: 10 ** (low - 0.6), to: 10 ** (high + 0.4), log: true, ticks: values }, label: fill(w.plot, { what: w[name], from: say(now[name][0]), to: say(now[name].at(-1)), L: depth }) })
-      const line = (values, kind) => p.line(values.map((v, l) => [l, clamp(v || 0, 10 ** (low - 0.5), 10 ** (high + 0.35))]), kind)
-      for (const [other, curves] of seen) if (other !== key) p.marks.append(line(curves[name], "vl-other"))
-      p.marks.append(line(now[name], "vl-strong"), ...now[name].map((v, l) => svg("circle", { class: "vl-bead", cx: p.x(l), cy: p.y(clamp(v || 0, 10 ** (low - 0.5), 10 ** (high + 0.35))), r: depth > 30 ? 1.6 : 2.6 })))
-      box.replaceChildren(p.root)
-    }
-    panel(left, "sizes", LOW, HIGH, 3)
-    panel(right, "differences", FLOOR, 0, 4)
-    told.textContent = fill(w.told, { from: say(now.sizes[0]), to: say(now.sizes.at(-1)), L: depth, share: say(now.differences.at(-1)), start: say(now.differences[0]) })
+    if (!seen.has(key)) seen.set(key, { ...begin(weights), wiring: [residual, norm, gain] })
+    for (const run of seen.values()) grow(run, blocks.slice(0, depth), ...run.wiring)
+    const now = seen.get(key), by = depth <= 6 ? 1 : depth <= 12 ? 2 : depth <= 24 ? 6 : 12
+    const x = { from: 0, to: depth, ticks: Array.from({ length: Math.floor(depth / by) + 1 }, (_, i) => i * by), name: w.passed }
+    for (const name of Object.keys(PANELS)) panel(name, now, x)
+    told.textContent = fill(w.told, { from: say(now.sizes[0]), to: say(now.sizes[depth]), L: depth, share: words(now.differences[depth]), start: say(now.differences[0]) })
   }
-  frame(root, w, draw, el("div", { class: "vl-controls" }, el("div", { class: "vl-row" }, controls[0], controls[1], button(w.again, change(() => (clear(), seed++)), "seed")), controls[2], controls[3]),
-    el("div", { class: "vl-columns vl-even" }, el("div", {}, el("p", { class: "vl-label", text: w.sizes }), left), el("div", {}, el("p", { class: "vl-label", text: w.differences }), right)), told)
+  sow()
+  frame(root, w, draw, el("div", { class: "vl-controls vl-row" }, controls.residual.root, controls.norm.root, button(w.again, change(() => (seed++, sow())), "seed")),
+    el("div", { class: "vl-controls" }, controls.depth.root, controls.gain.root),
+    el("div", { class: "vl-columns vl-even" }, ...Object.entries(boxes).map(([name, box]) => el("div", {}, el("p", { class: "vl-label", text: w[name] }), box))), told)
 }
 
-// 0.52, 14.1, 3·10⁻⁷
+// 0.52, 14.1, 3 × 10⁻⁷
 export function say(v) {
   if (!v) return "0"
   const [digit, power] = v.toExponential(0).split("e").map(Number)
-  if (power < -2 || power > 3) return `${digit}·${ten(power)}`
+  if (power < -2 || power > 3) return digit === 1 ? ten(power) : `${digit} × ${ten(power)}`
   return fixed(v, power > 1 ? 0 : power > 0 ? 1 : 2)
 }

@@ -12,7 +12,7 @@ export function count(P, { C, H, W } = PHOTO) {
 
 export function start(root, w) {
   const { C, H, W } = PHOTO, photo = new URL("../chelsea.jpg", import.meta.url).href
-  let P = 16, at = [88, 88] // a pixel of the patch that is looked at: an eye
+  let P = 16, at = [72, 88] // a pixel of the patch that is looked at: an eye
   const lines = svg("path", { class: "vl-grid" }), chosen = svg("rect", { class: "vl-chosen" })
   const board = svg("svg", { class: "vl-photo", viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": w.photo }, svg("image", { href: photo, width: W, height: H }), lines, chosen)
   const close = svg("svg", { class: "vl-close", role: "img" }, svg("image", { href: photo, width: W, height: H }))

@@ -91,20 +91,21 @@ export function start(root, w) {
       el("thead", {}, el("tr", {}, ...["token", "vector", "place", "sum", "score", "weight"].map((name) => el("th", { scope: "col", text: w.columns[name], class: `vl-c-${name}` })))),
       el("tbody", {}, ...now.z.map((z, i) => el("tr", {},
         el("th", { scope: "row", text: i ? fill(w.token, { patch: order[i - 1] }) : w.class }),
-        cell(pair(i ? TOKENS[order[i - 1]] : CLASS, 0), "vl-c-vector"), cell(positions ? pair(i ? CORNERS[i - 1] : [0, 0], 1) : "", "vl-c-place"), cell(pair(z, positions ? 1 : 0), "vl-c-sum"),
+        cell(pair(i ? TOKENS[order[i - 1]] : CLASS, 0), "vl-c-vector"), cell(positions ? pair(i ? CORNERS[i - 1] : [0, 0], 1) : "–", "vl-c-place"), cell(pair(z, positions ? 1 : 0), "vl-c-sum"),
         cell(fixed(now.scores[i]), "vl-c-score"), el("td", { class: "vl-c-weight" }, el("span", { class: "vl-weight", style: `--w: ${100 * now.weights[i]}%`, text: fixed(now.weights[i], 3) }))))))
     answers.replaceChildren(
       el("thead", {}, el("tr", {}, ...["answer", "start", "now", "moved"].map((name) => el("th", { scope: "col", text: w.columns[name] })))),
       el("tbody", {}, ...[false, true].map((p) => {
         const { answer } = attend(order, p), moved = Math.hypot(answer[0] - before[+p][0], answer[1] - before[+p][1])
-        return el("tr", { class: p === positions ? "vl-on" : "", "data-moved": fixed(moved, 3) }, el("th", { scope: "row", text: p ? w.with : w.without }), cell(pair(before[+p], 3)), cell(pair(answer, 3)), cell(fixed(moved, 3), "vl-value"))
+        return el("tr", { class: p === positions ? "vl-on" : "", "data-moved": fixed(moved, 3) }, el("th", { scope: "row", text: p ? w.with : w.without }), cell(pair(before[+p])), cell(pair(answer)), cell(fixed(moved, 3), "vl-value"))
       })))
   }
 
   // The five vectors as points, the class token's weights as their size, and its answer among them.
   function plane({ z, weights, answer }) {
-    const width = Math.max(200, drawing.clientWidth), height = Math.min(270, width)
-    const p = plot({ width, height, left: 26, bottom: 22, right: 8, top: 8, x: { from: -3.2, to: 3.4, ticks: [-3, -2, -1, 0, 1, 2, 3] }, y: { from: -3.3, to: 2.3, ticks: [-3, -2, -1, 0, 1, 2] }, label: w.plane })
+    // Equal units both ways, and what is left of the width on both sides.
+    const width = Math.max(200, drawing.clientWidth), unit = Math.min(54, (width - 34) / 4.8), half = (width - 34) / unit / 2
+    const p = plot({ width, height: 4.8 * unit + 30, left: 26, bottom: 22, right: 8, top: 8, x: { from: 0.6 - half, to: 0.6 + half, ticks: [-3, -2, -1, 0, 1, 2, 3, 4].filter((v) => Math.abs(v - 0.6) < half) }, y: { from: -2.9, to: 1.9, ticks: [-2, -1, 0, 1] }, label: w.plane })
     z.forEach((v, i) => {
       const patch = i ? order[i - 1] : null, token = i ? TOKENS[patch] : CLASS, at = { cx: p.x(v[0]), cy: p.y(v[1]) }
       if (positions && i) p.marks.append(svg("path", { class: "vl-line vl-step", d: `M${p.x(token[0])} ${p.y(token[1])}L${at.cx} ${at.cy}` }), svg("circle", { class: "vl-ghost", cx: p.x(token[0]), cy: p.y(token[1]), r: 3 }))
@@ -120,6 +121,6 @@ export function start(root, w) {
   const kind = radios({ label: w.positions, name: "positions", options: { no: w.none, yes: w.added }, value: "no", on: (v) => ((positions = v === "yes"), draw()) })
   frame(root, w, draw, el("div", { class: "vl-controls vl-row" }, kind.root, button(w.reset, () => ((order = [0, 1, 2, 3]), (held = null), draw()), "reset")),
     el("div", { class: "vl-columns vl-toys" }, el("div", {}, el("p", { class: "vl-label", text: w.image }), board, el("p", { class: "vl-note", text: w.how })),
-      el("div", {}, el("p", { class: "vl-label", text: w.seen }), drawing, el("p", { class: "vl-key" }, el("i", { class: "vl-k-answer" }), w.key_now, el("i", { class: "vl-k-was" }), w.key_was))),
-    answers, sequence)
+      answers, el("div", { class: "vl-given" }, el("p", { class: "vl-label", text: w.seen }), drawing, el("p", { class: "vl-key" }, el("i", { class: "vl-k-answer" }), w.key_now, el("i", { class: "vl-k-was" }), w.key_was))),
+    sequence)
 }
