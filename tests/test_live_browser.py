@@ -37,13 +37,20 @@ def slide(figure, name, *keys):
     return slider.get_attribute("aria-valuetext")
 
 
+def centred(part):
+    """In the middle of the window, where no header lies on it."""
+    part.evaluate("e => e.scrollIntoView({block: 'center', behavior: 'instant'})")
+    return part
+
+
 def choose(figure, name, value):
-    figure.locator(f"[data-name={name}] input[value='{value}']").check(force=True)  # the label is over it
+    radio = figure.locator(f"[data-name={name}] input[value='{value}']")
+    centred(radio).check(force=True)  # the label is over it
 
 
 def drag(figure, what, x, y):
     """With a mouse, by so many pixels."""
-    box = figure.locator(what).first.bounding_box()
+    box = centred(figure.locator(what).first).bounding_box()
     start = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
     figure.page.mouse.move(*start)
     figure.page.mouse.down()
