@@ -177,6 +177,11 @@ assert photo.numel() == N * P * P * C
 # %% [markdown]
 # The assertion is worth a pause. The patches together hold exactly as many numbers as the photograph. Cutting loses
 # nothing.
+#
+# Halve the side of a patch. What becomes of $N$, of the numbers in a patch, and of the pairs? Predict, then move the
+# slider.
+#
+# <div class="vl-place" data-search-exclude><vit-live data-figure="patches">On the site, with JavaScript, a live figure stands here.</vit-live></div>
 
 # %% [markdown] anchor="by-hand"
 # ## Cutting by hand

@@ -358,6 +358,13 @@ assert_close(toy_z0.sum(0), other_z0.sum(0))
 # Positions help only a reader who does something to each vector before summing. Cutting off the negative parts is
 # enough, as the other sums show. The encoder does a great deal more.
 
+# %% [markdown]
+# Now move the patches yourself. One small attention reads them, and the class token answers. Predict first: does its
+# answer change without positions, and with them? Of the six exchanges of two patches, one goes unnoticed even then. The
+# table under the figure says why.
+#
+# <div class="vl-place" data-search-exclude><vit-live data-figure="positions">On the site, with JavaScript, a live figure stands here.</vit-live></div>
+
 # %% [markdown] anchor="equation-1"
 # ## Equation 1, whole
 #

@@ -640,6 +640,12 @@ print("post-norm is, too:    ", torch.allclose(other, by_hand, rtol=1e-4, atol=1
 # in post-norm the gradients near the output are large, that a large learning rate is then unstable, and that this is
 # why such models need a warm-up. The fold looks at the gradients.
 
+# %% [markdown]
+# Which wirings keep the size of the stream, which let it grow, and which let it die? Predict it for pre-norm, post-norm
+# and no norm, each with the addition and without. Then try all six.
+#
+# <div class="vl-place" data-search-exclude><vit-live data-figure="encoder">On the site, with JavaScript, a live figure stands here.</vit-live></div>
+
 # %% [markdown] anchor="gradients" tags=["deeper"]
 # ### Stream and gradients, before any training
 #

@@ -734,6 +734,12 @@ for name in PRESETS:
 # > **The paper.** Speed on hardware “is not always well predicted by theoretical FLOPs due to details like lane widths
 # > and cache sizes”. (appendix D.5)
 
+# %% [markdown]
+# What would another size cost? Predict first: double $D$, and what becomes of the parameters? Then ask for five heads, and
+# read what the package says.
+#
+# <div class="vl-place" data-search-exclude><vit-live data-figure="cost">On the site, with JavaScript, a live figure stands here.</vit-live></div>
+
 # %% [markdown] anchor="table-6" tags=["deeper"]
 # ### What the paper counts
 #

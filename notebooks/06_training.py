@@ -491,6 +491,11 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
+# Draw your own. Predict first: when the warm-up takes half of the run, what becomes of the mean rate?
+#
+# <div class="vl-place" data-search-exclude><vit-live data-figure="schedule">On the site, with JavaScript, a live figure stands here.</vit-live></div>
+
+# %% [markdown]
 # > **The paper.** “All models are trained with a batch size of 4096 and learning rate warmup of 10k steps. For ImageNet
 # > we found it beneficial to additionally apply gradient clipping at global norm 1.” (appendix B.1, Table 3)
 #

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import card
 import picture
 
-from course import explorer
+from course import explorer, live
 
 log = logging.getLogger("mkdocs.hooks.pages")
 
@@ -28,6 +28,8 @@ def on_files(files, config):
     words = json.dumps(read("explorer.yml"), ensure_ascii=False).encode()
     for name, content in (made | {"words.json": words}).items():
         files.append(File.generated(config, f"assets/explorer/{name}", content=content))
+    figures = json.dumps(live.data(Path(config.docs_dir) / "live.yml"), ensure_ascii=False).encode()
+    files.append(File.generated(config, "assets/live/live.json", content=figures))
     return files
 
 
