@@ -7,7 +7,7 @@ const switcher = document.querySelector("[data-md-component=palette]")
 switcher?.addEventListener("keydown", (event) => {
   if (event.key !== " ") return
   event.preventDefault()
-  const other = switcher.querySelector("input:not(:checked)")
+  const other = document.getElementById(switcher.querySelector("label:not([hidden])").htmlFor)
   other.click()
   other.focus()
 })
