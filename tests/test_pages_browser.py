@@ -308,3 +308,161 @@ def test_search_finds(browser, address):
     tab.locator(".md-search-result__link").first.wait_for(timeout=20_000)
     assert "LayerNorm" in tab.locator(".md-search-result__list").inner_text()
     context.close()
+
+
+PAPER = """() => {
+    const grey = color => {
+        const [r, g, b] = color.match(/[\\d.]+/g).map(Number)
+        return (0.3 * r + 0.6 * g + 0.1 * b) / 255
+    }
+    const said = [...document.querySelectorAll('article :is(p, h1, h2, li, b, code, summary)')]
+    const shown = said.filter(e => e.checkVisibility()).map(e => grey(getComputedStyle(e).color))
+    return {ink: Math.max(...shown), paper: grey(getComputedStyle(document.body).backgroundColor)}
+}"""
+
+
+def test_paper_is_light(browser, address):
+    """Printed from a dark screen a lesson is ink on white, without controls, and things are not cut."""
+    context = browser.new_context(viewport=WIDE, color_scheme="dark")
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    screen = tab.evaluate(PAPER)
+    assert screen["ink"] > 0.8, "the screen is not dark: this test has lost its case"
+    assert screen["paper"] < 0.2
+    tab.emulate_media(media="print", color_scheme="dark")
+    paper = tab.evaluate(PAPER)
+    assert paper["ink"] < 0.5
+    assert paper["paper"] == 1
+    assert tab.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+    controls = "article button, .lesson-links, .walk, .ticks, .md-header, .md-sidebar, .film input"
+    assert not any(tab.evaluate(SHOWN, controls))
+    cut = "all => all.filter(e => getComputedStyle(e).breakInside !== 'avoid').length"
+    assert tab.locator("article figure, article pre").evaluate_all(cut) == 0
+    assert tab.pdf(format="A4").startswith(b"%PDF")
+    context.close()
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_figure_is_enlarged(browser, address, size):
+    """With a button to close it, Escape, and the focus back where it was; on a phone it pans."""
+    context = browser.new_context(viewport=size)
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    tab.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
+    link = tab.locator("a.enlarge").first
+    before = link.locator("img").bounding_box()["width"]
+    link.focus()
+    tab.keyboard.press("Enter")
+    dialog = tab.get_by_role("dialog", name="Figure, enlarged")
+    image = dialog.locator("img")
+    image.evaluate("image => image.decode()")
+    if size is NARROW:
+        assert image.bounding_box()["width"] == pytest.approx(860, abs=2)
+        pan = "box => { box.scrollLeft = 400; return box.scrollLeft }"
+        assert dialog.locator("> div").evaluate(pan) == 400
+    else:
+        assert image.bounding_box()["width"] > before
+    close = dialog.get_by_role("button", name="Close")
+    assert close.evaluate("e => e === document.activeElement")
+    for leave in (lambda: tab.keyboard.press("Escape"), close.click):
+        leave()
+        assert not dialog.is_visible()
+        assert link.evaluate("e => e === document.activeElement")
+        tab.keyboard.press("Enter")
+    context.close()
+
+
+def test_marks_stay_on_a_phone(browser, address):
+    context = browser.new_context(viewport=NARROW)
+    tab = context.new_page()
+    tab.goto(address + next(page for page in pages() if "04_encoder" in page))
+    tab.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
+    tab.locator(".md-annotation").first.wait_for()
+    ends = tab.locator(".md-annotation__index").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect().right)"
+    )
+    assert max(ends) < NARROW["width"]
+    context.close()
+
+
+def test_keyboard(browser, address):
+    """The scheme changes by Space, a word's tooltip opens on focus, contents are a key away side by side."""
+    context = browser.new_context(viewport=WIDE, color_scheme="light")
+    tab = context.new_page()
+    tab.goto(address + FOLDS)
+    scheme = "document.body.dataset.mdColorScheme"
+    tab.locator("#__palette_0").focus()
+    for expected in ("slate", "default"):
+        tab.keyboard.press(" ")
+        assert tab.evaluate(scheme) == expected
+    word = tab.locator("abbr:visible").first
+    word.focus()
+    tab.locator(".md-tooltip2--active").wait_for()
+    faces = "all => all.map(e => getComputedStyle(e).fontFamily.split(',')[0])"
+    assert tab.locator(".md-tooltip2--active > *, article").evaluate_all(faces) == ['"Source Serif"'] * 2
+
+    tab.locator(".side-toggle").click()
+    assert not tab.locator(".md-sidebar--secondary").is_visible()
+    button = tab.get_by_role("button", name="Table of contents")
+    button.press("Enter")
+    assert tab.locator(".md-sidebar--secondary").is_visible()
+    assert button.get_attribute("aria-expanded") == "true"
+    tab.keyboard.press("Escape")
+    assert not tab.locator(".md-sidebar--secondary").is_visible()
+    assert button.evaluate("e => e === document.activeElement")
+    context.close()
+
+
+SHIFT = """window.shift = 0
+new PerformanceObserver(list => list.getEntries().forEach(e => window.shift += e.value))
+    .observe({type: 'layout-shift', buffered: true})"""
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_nothing_moves_when_fonts_arrive(browser, address, size):
+    context = browser.new_context(viewport=size)
+    for url in ("", FOLDS):
+        tab = context.new_page()
+        tab.add_init_script(SHIFT)
+        late = []
+        tab.route("**/*.woff2", late.append)
+        tab.goto(address + url, wait_until="domcontentloaded")
+        tab.wait_for_timeout(500)
+        assert late, "no font was asked for: this test has lost its case"
+        tab.unroute("**/*.woff2")
+        for font in late:
+            font.continue_()
+        tab.evaluate("document.fonts.ready")
+        tab.wait_for_timeout(300)
+        assert tab.evaluate("window.shift") < 0.02, url
+        tab.close()
+    context.close()
+
+
+def test_ticks(browser, address):
+    """Who ticks a lesson, or reads one for a minute to its end, finds that at home, and where to go on."""
+    first, second, *_ = (url for url in pages() if url.startswith("lessons/") and "00_" not in url)
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    notes = ".cards .read, .cards .here"
+    tab.goto(address)
+    assert tab.locator(notes).count() == 0
+    tab.clock.install()
+    tab.goto(address + first)
+    box = tab.get_by_role("checkbox")
+    box.scroll_into_view_if_needed()
+    tab.wait_for_timeout(200)
+    tab.clock.run_for(30_000)
+    assert not box.is_checked()
+    tab.clock.run_for(40_000)
+    assert box.is_checked()
+    box.uncheck()
+    tab.reload()
+    assert not box.is_checked(), "what a reader unticks stays so"
+    box.check()
+    tab.evaluate("localStorage.last = JSON.stringify({lesson: location.pathname.split('/')[2], hash: '#x'})")
+    tab.goto(address)
+    assert tab.locator(f".cards li:has(a[href*='{first}']) .read").count() == 1
+    assert tab.locator(f".cards li:has(a[href*='{second}']) .here").count() == 1
+    assert tab.locator(notes).count() == 2
+    context.close()

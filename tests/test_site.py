@@ -230,6 +230,34 @@ def test_the_card_of_letters(page):
     assert bool(card.find_parent("details")) == (page in LESSONS)
 
 
+def test_pages_say_what_they_are():
+    """A description for each page, and a picture for each lesson where the site has an address."""
+    said = {}
+    for page in PAGES:
+        content = {
+            tag.get("name") or tag.get("property"): tag["content"]
+            for tag in parse(page).select("meta[content]")
+        }
+        if page != "404.html":
+            said[page] = content["description"]
+            assert content["og:description"] == content["description"], page
+            assert len(content["description"]) <= 165, page
+        address = parse(page).select_one("link[rel=canonical]")
+        if page in LESSONS and address:
+            assert content["og:image"].startswith(address["href"]), page
+            assert (SITE / page).with_name(content["og:image"].rpartition("/")[2]).is_file(), page
+    lessons = [said[page] for page in LESSONS]
+    assert len(set(lessons)) == len(lessons)
+
+
+def test_a_page_that_is_not_there_has_ways_out():
+    soup = parse("404.html")
+    links = [link["href"] for link in soup.select("article a[href]")]
+    assert len([link for link in links if "/lessons/" in link]) == len(LESSONS)
+    assert all(link.startswith(("/", "http")) for link in links), "it is sent for addresses of any depth"
+    assert soup.select_one("article label[for=__search]")
+
+
 # ---- the checks can fail --------------------------------------------------------------------------
 
 

@@ -49,9 +49,9 @@ function openAll(open) {
 
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)))
-  const closed = [...folds].filter((fold) => fold.contains(target) || fold.previousElementSibling === target)
-  if (!target || !closed.length) return
-  for (const fold of closed) fold.open = true
+  const around = [...folds].filter((fold) => fold.contains(target) || fold.previousElementSibling === target)
+  if (!target || !around.length) return
+  for (const fold of around) fold.open = true
   requestAnimationFrame(() => target.scrollIntoView()) // Material would leave the window at the fold's head
 }
 
@@ -64,19 +64,66 @@ if (localStorage.getItem("open") === "true") openAll(true)
 reveal()
 addEventListener("hashchange", reveal)
 
-// A click on a figure shows it as large as the window allows, and of a film the frame that is chosen. Without JavaScript
-// the link opens the image.
-const dialog = document.body.appendChild(document.createElement("dialog"))
-dialog.className = "enlarged"
-dialog.addEventListener("click", () => dialog.close())
+// On paper all is open; site.css says so too, where a browser knows how to ask for it.
+let closed = []
+addEventListener("beforeprint", () => {
+  closed = [...folds].filter((fold) => !fold.open)
+  for (const fold of closed) fold.open = true
+})
+addEventListener("afterprint", () => {
+  for (const fold of closed) fold.open = false
+})
+
+// Side by side there is no room for the table of contents: a button in the header, which stays in view, opens it.
+const contents = document.querySelector(".md-sidebar--secondary")
+const contentsButton = Object.assign(document.createElement("button"), { type: "button", className: "contents-toggle" })
+
+function showContents(open) {
+  root.classList.toggle("contents", open)
+  contentsButton.setAttribute("aria-expanded", open)
+}
+
+if (contents) {
+  contentsButton.textContent = contents.querySelector(".md-nav__title").textContent.trim()
+  document.querySelector(".md-header__title").after(contentsButton)
+  showContents(false)
+  contentsButton.addEventListener("click", () => {
+    showContents(!root.classList.contains("contents"))
+    if (root.classList.contains("contents")) contents.querySelector("a").focus()
+  })
+  addEventListener("click", (event) => {
+    const kept = contentsButton.contains(event.target) || (contents.contains(event.target) && !event.target.closest("a"))
+    if (!kept) showContents(false)
+  })
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !root.classList.contains("contents")) return
+    showContents(false)
+    contentsButton.focus()
+  })
+}
+
+// A click on a figure shows it as large as the window allows; on a phone larger than that, to be moved about. A film shows
+// the frame it is at. Without JavaScript the link opens the image.
+const dialog = document.querySelector("dialog.enlarged")
+const small = matchMedia("(max-width: 44.9em)")
+let from
+dialog.firstElementChild.addEventListener("click", () => dialog.close())
+dialog.addEventListener("close", () => from.focus())
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog || (event.target.closest("figure") && !small.matches)) dialog.close()
+})
 for (const link of document.querySelectorAll("a.enlarge")) {
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return
     event.preventDefault()
-    const film = link.closest(".film")
-    dialog.replaceChildren(film ? link.cloneNode(true) : link.firstElementChild.cloneNode())
-    dialog.style.cssText = film?.style.cssText ?? "" // which frame of how many
+    from = link
+    const figure = link.closest("figure").cloneNode(false) // a film's has its place in the sheet
+    figure.removeAttribute("id")
+    figure.append(link.cloneNode(true))
+    figure.firstElementChild.removeAttribute("href")
+    dialog.lastElementChild.replaceChildren(figure)
     dialog.showModal()
+    dialog.lastElementChild.scrollTo(0, 0)
   })
 }
 

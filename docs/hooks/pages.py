@@ -48,9 +48,10 @@ def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri in ("explorer.md", "engine.md"):
         return numbers(markdown, config.extra["explorer"], Path(config.docs_dir))
     if page.file.src_uri == "glossary.md":
+        card_of_letters = config.extra["card"]
         return (
             markdown
-            + f"\n\n### {config.extra['card']['title']} {{ #letters }}\n\n{config.extra['card']['html']}\n\n"
+            + f"\n\n## {card_of_letters['title']} {{ #letters .term }}\n\n{card_of_letters['html']}\n\n"
             + "\n\n".join(entry(term) for term in sorted(terms, key=lambda t: t["term"].lower()))
         )
     if page.file.src_uri.startswith("api/"):
@@ -102,11 +103,12 @@ def entry(term):
     lesson = (
         f" [Lesson {int(term['lesson'][:2])}](lessons/{term['lesson']}.ipynb)." if "lesson" in term else ""
     )
-    return f"### {term['term']} {{ #{slug} }}\n\n{term['text']}{lesson}"
+    return f"## {term['term']} {{ #{slug} .term }}\n\n{term['text']}{lesson}"
 
 
 def on_page_content(html, page, config, files):
     """Keep a tooltip only where its term first appears in a section: everywhere, it would be noise."""
+    html = re.sub(r"<th[^>]*>\s*</th>", "<td></td>", html)  # an empty corner of a table heads nothing
     sections = []
     for section in re.split(r"(?=<h2)", html):
         seen = set()
