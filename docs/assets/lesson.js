@@ -99,7 +99,6 @@ for (const figure of document.querySelectorAll("figure[data-frames]")) {
   figure.style.setProperty("--frame", `${image.getAttribute("width") / columns} / ${image.getAttribute("height") / rows}`)
   figure.classList.add("film")
   image.className = "sheet" // enlarged, it scrolls
-  image.loading = "eager"
   slider.value = slider.max
   slider.addEventListener("input", choose)
   const controls = document.createElement("div")
