@@ -8,10 +8,13 @@ import http.server
 import os
 import shutil
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import TimeoutError, sync_playwright
+
+from course import packing
 
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -347,4 +350,22 @@ def test_search_finds(browser, address):
     shown = tab.locator(".md-search-result__list").inner_text()
     assert "softmax(q kᵀ / √d) v" in shown
     assert "\\(" not in shown
+    context.close()
+
+
+def test_the_zip_can_be_read_from_a_disk(browser, tmp_path):
+    """Two pages of it, without a server: home, and the lesson that a link there leads to."""
+    assert packing.pack(SITE, tmp_path / "site.zip") == 0
+    with zipfile.ZipFile(tmp_path / "site.zip") as archive:
+        archive.extractall(tmp_path)
+        assert archive.testzip() is None
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    tab.goto((tmp_path / "annotated-vit/index.html").as_uri())
+    assert tab.evaluate("getComputedStyle(document.body).getPropertyValue('--ink')").strip()
+    tab.locator("article .cards a", has_text="Attention").first.click()
+    tab.wait_for_url("**/lessons/03_attention/index.html")
+    tab.locator("article figure img").first.scroll_into_view_if_needed()
+    tab.wait_for_function("document.querySelector('article figure img').naturalWidth > 300")
+    tab.locator(".katex").first.wait_for(state="attached")
     context.close()
