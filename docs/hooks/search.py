@@ -89,11 +89,14 @@ def on_post_build(config):
             config.site_dir, place.partition("#")[0], "index.html"
         ).exists():  # else a lesson is missing
             log.warning("search.yml leads to %s, which is no section", place)
-    docs = [{key: value for key, value in section.items() if value or key == "location"} for section in found]
+    for section in found:
+        for key in ("also", "names"):
+            if not section[key]:
+                del section[key]
     folder = Path(config.site_dir, "search")
     folder.mkdir(exist_ok=True)
     (folder / "docs.json").write_text(
-        json.dumps(docs, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+        json.dumps(found, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
     )
     plugin.search_index.entries = []
 
