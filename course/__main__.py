@@ -16,6 +16,7 @@ def main() -> int:
     serving = add("serve", "show the site as soon as the first lesson has run; execute the others meanwhile")
     serving.add_argument("--port", type=int, default=8000)
     add("site", "execute the lessons that are stale, and build the site")
+    add("zip", "pack the built site into one file")
     add("notebooks", "execute the lessons that are stale")
     add("execute", "execute these lessons, fresh or not").add_argument("names", nargs="+", metavar="NAME")
     add("pairs", "check that the .py and .ipynb of each lesson say the same, without outputs")
@@ -32,6 +33,10 @@ def main() -> int:
         from course import pages
 
         return pages.serve(asked.port) if asked.command == "serve" else pages.site()
+    if asked.command == "zip":
+        from course import packing
+
+        return packing.pack()
     if asked.command in ("pairs", "sync"):
         from course import pairs
 

@@ -8,10 +8,13 @@ import http.server
 import os
 import shutil
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import TimeoutError, sync_playwright
+
+from course import packing
 
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -299,14 +302,72 @@ def test_folds_on_paper_and_without_script(browser, address, script):
     context.close()
 
 
+# What a student types, and the page or section that should come first.
+ASKED = {
+    "cls token": "lessons/02_positions/#class-token",
+    "why x[:,0]": "lessons/02_positions/#class-token",
+    "sqrt d": "lessons/03_attention/#scaling",
+    "why divide by sqrt d": "lessons/03_attention/#scaling",
+    "MultiheadAttention": "lessons/03_attention/#heads",
+    "permutation invariant": "lessons/03_attention/#no-place",
+    "LayerNorm": "lessons/04_encoder/#layer-norm",
+    "layer norm before or after": "lessons/04_encoder/#pre-post",
+    "how many parameters": "lessons/05_model/#ledger",
+    "learning rate warmup": "lessons/06_training/#schedule",
+    "overfitting": "lessons/06_training/#reading",
+    "patch size": "lessons/01_patches/#patch-size",
+    "attention map": "lessons/09_what_it_learns/#heads",
+    "load timm weights": "lessons/11_pretrained/",
+    "my own pictures": "howto/",
+    "explicit_attention": "api/attention/#vit.attention.explicit_attention",
+}
+
+
 def test_search_finds(browser, address):
     context = browser.new_context(viewport=WIDE)
     tab = context.new_page()
-    tab.goto(address, wait_until="networkidle")  # the index is asked for after the page has loaded
-    tab.locator(".md-search__input").click()
-    tab.keyboard.type("LayerNorm")
-    tab.locator(".md-search-result__link").first.wait_for(timeout=20_000)
-    assert "LayerNorm" in tab.locator(".md-search-result__list").inner_text()
+    asked = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(f"{address}lessons/01_patches/", wait_until="networkidle")
+    assert not any("docs.json" in url for url in asked), "the index was read before anyone searched"
+    box = tab.locator(".md-search__input")
+    box.click()
+    wrong = []
+    for query, place in ASKED.items():
+        box.fill(query)
+        box.press("End")
+        first = ".md-search-result__item:first-child a.md-search-result__link"
+        # The page of the first hit stands above its sections, whichever of them is meant.
+        ready = """([first, place]) => {
+            const here = [...document.querySelectorAll(first)].map((link) => link.pathname + link.hash)
+            return here[place.includes("#") ? 1 : 0]?.endsWith("/" + place)
+        }"""
+        try:
+            tab.wait_for_function(ready, arg=[first, place], timeout=15_000)
+        except TimeoutError:
+            wrong.append((query, place, tab.locator(first).evaluate_all("all => all.map(a => a.href)")[:3]))
+    assert not wrong
+    shown = tab.locator(".md-search-result__list").inner_text()
+    assert "softmax(q kᵀ / √d) v" in shown
+    assert "\\(" not in shown
+    context.close()
+
+
+def test_the_zip_can_be_read_from_a_disk(browser, tmp_path):
+    """Two pages of it, without a server: home, and the lesson that a link there leads to."""
+    assert packing.pack(SITE, tmp_path / "site.zip") == 0
+    with zipfile.ZipFile(tmp_path / "site.zip") as archive:
+        archive.extractall(tmp_path)
+        assert archive.testzip() is None
+    context = browser.new_context(viewport=WIDE)
+    tab = context.new_page()
+    tab.goto((tmp_path / "annotated-vit/index.html").as_uri())
+    assert tab.evaluate("getComputedStyle(document.body).getPropertyValue('--ink')").strip()
+    tab.locator("article .cards a", has_text="Attention").first.click()
+    tab.wait_for_url("**/lessons/03_attention/index.html")
+    tab.locator("article figure img").first.scroll_into_view_if_needed()
+    tab.wait_for_function("document.querySelector('article figure img').naturalWidth > 300")
+    tab.locator(".katex").first.wait_for(state="attached")
     context.close()
 
 

@@ -4,6 +4,8 @@ Every check is a function from a page to a list of complaints, so that the tests
 complains.
 """
 
+import base64
+import gzip
 import json
 import os
 import re
@@ -173,7 +175,7 @@ def test_styles_and_scripts_stay_here():
 def test_lesson(page, record_property):
     folder = (SITE / page).parent
     html = (SITE / page).stat().st_size
-    figures = sum(path.stat().st_size for path in folder.glob("*.png"))
+    figures = sum(path.stat().st_size for path in folder.glob("figure-*"))
     record_property("bytes", html + figures)
     print(f"{page}: {html / 1000:.0f} kB of HTML, {figures / 1000:.0f} kB of figures")
     assert html < LIMIT, f"{html} bytes of HTML, at most {LIMIT} are wanted"
@@ -204,6 +206,43 @@ def test_lesson(page, record_property):
     assert {kind: len(soup.select(f"details.{kind}")) for kind in folded} == folded
     assert all(fold.find_previous_sibling().name in ("h2", "h3") for fold in soup.select("details.deeper"))
     assert not soup.select("details.predict > summary:empty")
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_figures(page):
+    """Numbered in order, with a caption, a link to themselves, a light file; all but the first late."""
+    soup = parse(page)
+    drawn = soup.select("article figure")
+    number = int(page.split("/")[1][:2])
+    for count, figure in enumerate(drawn, 1):
+        label = figure.select_one("figcaption a")
+        assert label.get_text() == f"Figure {number}.{count}"
+        assert label["href"] == f"#{figure['id']}" == f"#fig-{count}"
+        assert len(figure.figcaption.get_text(strip=True)) > len(label.get_text()) + 15
+        image = figure.select_one("img")
+        assert (image.get("loading") == "lazy") == (count > 1)
+        assert image["src"] == figure.select_one("a.enlarge")["href"]
+    names = [figure.select_one("img")["src"] for figure in drawn]
+    notebook = json.loads((SITE / page).with_name(f"{page.split('/')[1]}.ipynb").read_text(encoding="utf-8"))
+    outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", []))
+    drawings = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    packed = sum((SITE / page).with_name(name).stat().st_size for name in names)
+    assert packed < 0.6 * sum(len(base64.b64decode("".join(png))) for png in drawings)
+
+
+def test_names_lead_to_the_code():
+    soup = parse("lessons/05_model/index.html")
+    found = {link.get_text() for link in soup.select("article a.name")}
+    assert {"VisionTransformer", "interpolate_positions", "attention_maps"} <= found
+    assert not soup.select(":is(h1, h2, h3, summary, pre) a.name")
+    assert "state_dict" not in found
+    for heading in soup.select("h2"):  # once in a section
+        names = []
+        for part in heading.find_next_siblings():
+            if part.name == "h2":
+                break
+            names += [link.get_text() for link in part.select("a.name")]
+        assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("page", LESSONS)
@@ -325,3 +364,23 @@ def test_checks_complain(check, html):
 
 def test_checks_accept_code():
     assert not list(unrendered(soup_of('<pre><code>x = """$$"""  # **a**</code></pre><p>Plain. 2 ** 3</p>')))
+
+
+# ---- the search's index ---------------------------------------------------------------------------
+
+
+def test_the_index_holds_prose():
+    """And a page loads none of it: Material's own file has the settings only, ours waits for a query."""
+    assert (SITE / "search/search_index.json").stat().st_size < 1000
+    text = (SITE / "search/docs.json").read_text(encoding="utf-8")
+    assert len(gzip.compress(text.encode())) < 180_000
+    sections = json.loads(text)
+    assert {page.removesuffix("index.html") for page in PAGES if page != "404.html"} == {
+        section["location"].partition("#")[0] for section in sections
+    }
+    for section in sections:
+        for mark in ("<pre", "\\(", "\\[", "\\frac", "Source code in"):
+            assert mark not in section["title"] + section["text"], f"{section['location']}: {mark}"
+    scaling = next(s for s in sections if s["location"] == "lessons/03_attention/#scaling")
+    assert "Dividing by sqrt d divides" in scaling["text"]
+    assert any("explicitattention" in s.get("names", "") for s in sections if "03_attention" in s["location"])

@@ -8,6 +8,7 @@ warning ends a strict build.
 """
 
 import base64
+import itertools
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ from mkdocs.exceptions import ConfigurationError
 from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
+import figures
 import reading
 import walk
 
@@ -77,6 +79,9 @@ def on_page_markdown(markdown, page, config, files):
     here = walk.picture(notebook["metadata"]["lesson"]["number"], names, config.extra["walk"])
     page.meta["lesson"] = measure(notebook) | {"file": name, "walk": here}
 
+    lesson, count, rules = notebook["metadata"]["lesson"]["number"], itertools.count(1), []
+    root = Path(config.config_file_path).parent
+
     def add_figure(match):
         cell = notebook["cells"][int(match[1])]
         (png,) = (
@@ -84,9 +89,17 @@ def on_page_markdown(markdown, page, config, files):
             for o in cell["outputs"]
             if "image/png" in o.get("data", {})
         )
-        files.append(File.generated(config, f"lessons/{name}/figure-{match[1]}.png", content=png))
-        html = figure(f"figure-{match[1]}.png", cell["metadata"].get("alt", ""), png)
-        return film(html, cell, config) if "film" in cell["metadata"].get("tags", []) else html
+        number, moves = next(count), "film" in cell["metadata"].get("tags", [])
+        content, suffix, pictures = figures.files(png, root / "build/figures")
+        files.append(File.generated(config, f"lessons/{name}/figure-{match[1]}{suffix}", content=content))
+        turned = pictures is not None and not moves
+        if turned and pictures:
+            rules.append(figures.style(number, pictures))
+        html = figure(f"figure-{match[1]}{suffix}", cell["metadata"], png, number)
+        kind = ("turn" if pictures else "turn plain") if turned else ""
+        html = html.replace("CLASS", f' class="{kind}"' if kind else "", 1)
+        html = html.replace("LABEL", f"{config.extra['words']['figure']} {lesson}.{number}", 1)
+        return film(html, cell, config) if moves else html
 
     # What the template wrote is escaped (it says why); what follows it is nbconvert's CSS for its own HTML.
     markdown = unescape(markdown.partition("<style>")[0])
@@ -94,7 +107,9 @@ def on_page_markdown(markdown, page, config, files):
     markdown = markdown.replace("](../docs/", "](../")
     # Two quotes with a blank line between stay two, as in Jupyter; Python-Markdown would join them.
     markdown = re.sub(r"(?<=\n)(>[^\n]*\n)\n+(?=> \*\*)", r"\1\n<!-- -->\n\n", markdown)
-    return re.sub(r"<!--figure (\d+)-->", add_figure, markdown)
+    markdown = re.sub(r"<!--figure (\d+)-->", add_figure, markdown)
+    files.append(File.generated(config, f"lessons/{name}/figures.css", content="".join(rules)))
+    return markdown
 
 
 def on_page_content(html, page, config, files):
@@ -106,7 +121,7 @@ def on_page_content(html, page, config, files):
     html = re.sub(r'<span class="(?:[nwpo]|nn|kc|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
     # The commonest of the others say the same in fewer letters: site.css colours them, and only in code.
     html = SHORT.sub(lambda found: f"<{ELEMENTS[found[1]]}>{found[2]}</{ELEMENTS[found[1]]}>", html)
-    html = html.replace("<pre><span></span>", "<pre>")
+    html = html.replace("<pre><span></span>", "<pre>").replace('"highlight language-text ', '"highlight ')
     html = html.replace("<!--step-->", '<div class="step">\n<div class="prose">')
     html = html.replace("<!--code-->", '</div>\n<div class="code">')
     html = html.replace("<!--end-->", "</div>\n</div>")
@@ -138,20 +153,36 @@ def folds(html, cells, words):
 
 
 def on_post_page(output, page, config):
-    """Drop the theme's indentation around the article: a tenth of a lesson's weight."""
+    """Drop the theme's indentation around the article, a tenth of a lesson's weight, and needless quotes."""
     before, article, after = re.split(r"(<article.*</article>)", output, flags=re.DOTALL)
     before, after = (re.sub(r"\s*\n\s*", "\n", part) for part in (before, after))
     names = re.compile(r'(<span class="md-ellipsis">)\n([^\n]*)\n(?=</span>)')  # of pages, in the navigation
-    return names.sub(r"\1\2", before) + article + after
+    bare = lambda tag: re.sub(r'="([\w.#/-]+)"(?=[ >])', r"=\1", tag[0])
+    return re.sub(r"<(?:a|div|li|span) [^<>]*[^<>/]>", bare, names.sub(r"\1\2", before) + article + after)
 
 
-def figure(name, alt, png):
-    """Show a PNG at half its size: figures are drawn with two dots a pixel, for sharp screens."""
+def figure(name, about, png, number):
+    """Show a PNG at half its size: figures are drawn with two dots a pixel, for sharp screens.
+
+    Its caption is the cell's `caption`, or what its alt text says first. The first figure of a page is loaded
+    with it, the others when they come near.
+    """
     width, height = (side // 2 for side in struct.unpack(">II", png[16:24]))
+    alt = about.get("alt", "")
+    later = ' loading="lazy"' if number > 1 else ""
+    text = escape(about.get("caption") or caption(alt))
     return (
-        f'<figure><a href="{name}" class="enlarge"><img src="{name}" alt="{escape(alt)}" '
-        f'width="{width}" height="{height}" loading="lazy"></a></figure>'
+        f'<figure id="fig-{number}"CLASS><a href="{name}" class="enlarge"><img src="{name}" '
+        f'alt="{escape(alt)}" width="{width}" height="{height}"{later}></a>'
+        f'<figcaption><a href="#fig-{number}">LABEL</a> {text}</figcaption></figure>'
     )
+
+
+def caption(alt):
+    """What a description says first, up to its first stop."""
+    first = re.match(r".{16,}?[.:;](?=\s|$)", alt)
+    text = first[0] if first else alt
+    return text[:-1] + "." if text else ""
 
 
 def film(html, cell, config):

@@ -1,0 +1,37 @@
+// The search's worker: Material's, with two things before it. The index is read when something is typed, here and not
+// on the page, so that no reader pays for a search that was not asked for. And a question is put into the words
+// that lunr understands: it takes `x[:,0]` for a field, and every short word for the beginning of a hundred others.
+const material = []
+const addListener = self.addEventListener
+self.addEventListener = (type, listener) => (type === "message" ? material.push(listener) : addListener(type, listener))
+importScripts("javascripts/" + location.search.slice(1))
+self.addEventListener = addListener
+
+const tell = (data) => material.forEach((listener) => listener({ data }))
+let config // the plugin's settings: language, separator, fields and their weights
+let loaded // the promise of the index
+
+async function load() {
+  const answer = await fetch("../search/docs.json")
+  tell({ type: 0, data: { config, docs: await answer.json(), options: {} } })
+  await new Promise(setTimeout) // Material's worker builds its index before it takes another message
+}
+
+// A word of one or two letters is that word, every other the beginning of one; words that say nothing are left out.
+function ask(text) {
+  if (text.includes('"')) return text // a phrase, in Material's own spelling
+  const words = text.toLowerCase().replaceAll("√", " sqrt ").split(/[^\p{L}\p{N}]+/u).filter(Boolean)
+  const said = words.filter((word) => lunr.stopWordFilter(word))
+  const whole = (text.match(/\w+_\w+/g) ?? []).map((name) => name.replaceAll("_", "").toLowerCase() + "^1")
+  return [...whole, ...(said.length ? said : words).map((word) => (word.length < 3 ? word + "^1" : word))].join(" ")
+}
+
+self.addEventListener("message", async ({ data: { type, data } }) => {
+  if (type === 0) {
+    config = data.config
+    tell({ type, data })
+  } else {
+    if (data.trim()) await (loaded ??= load())
+    tell({ type, data: ask(data) })
+  }
+})
