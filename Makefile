@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PY    := "$(BIN)/python" -m
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help setup notebooks site serve test lint units pairs check sync lab bench clean
+.PHONY: help setup notebooks site serve test lint units pairs check sync quiz lab bench clean
 
 help: ## list the targets
 	@echo "The Annotated Vision Transformer"; echo
@@ -69,6 +69,9 @@ check: $(READY) ## the built site: links, alt texts, no other host, every page i
 
 sync: $(READY) ## bring the .py and .ipynb of each lesson in step, without outputs (KEEP=py or ipynb if both were edited)
 	@$(PY) course sync $(if $(KEEP),--keep $(KEEP))
+
+quiz: $(READY) ## the quizzes as Moodle XML and as sheets with a key, into build/quizzes/
+	@$(PY) course quiz
 
 lab: $(READY) ## open the lessons in JupyterLab
 	@$(PY) course lab

@@ -21,6 +21,7 @@ def main() -> int:
     add("pairs", "check that the .py and .ipynb of each lesson say the same, without outputs")
     syncing = add("sync", "bring the .py and .ipynb of each lesson in step")
     syncing.add_argument("--keep", choices=("py", "ipynb"), help="which to keep where both were edited")
+    add("quiz", "write the quizzes as Moodle XML and as sheets to print into build/quizzes/")
     add("lab", "open the lessons in JupyterLab")
     asked = parser.parse_args()
 
@@ -35,6 +36,10 @@ def main() -> int:
         from course import pairs
 
         return pairs.check() if asked.command == "pairs" else pairs.sync(asked.keep)
+    if asked.command == "quiz":
+        from course import quiz
+
+        return quiz.write()
     if asked.command == "lab":
         where = [sys.executable, "-m", "jupyterlab", str(lessons.NOTEBOOKS)]
         return subprocess.call(where, env=lessons.environment())
