@@ -94,7 +94,8 @@ def filled(text: str) -> str:
 
 def shown(number: float) -> str:
     """A number as a person would write it."""
-    return f"{round(number):,}" if abs(number - round(number)) < 1e-6 else f"{number:.2f}"
+    text = f"{round(number):,}" if abs(number - round(number)) < 1e-6 else f"{number:.2f}"
+    return text.replace("-", "–")
 
 
 def question(raw: dict[str, Any]) -> Question:
@@ -149,6 +150,7 @@ def render(template: str, **what: Any) -> str:
     return environment.get_template(template).render(**what)
 
 
+@cache
 def words() -> dict[str, str]:
     """What pages and sheets say around the questions. A translation brings its own copy."""
     return yaml.safe_load((SOURCES / "words.yml").read_text(encoding="utf-8"))
@@ -169,6 +171,7 @@ def sheet(lesson: str, title: str) -> str:
     return render("quiz-sheet.html.j2", lesson=lesson, title=title, questions=quiz(lesson), words=words())
 
 
+@cache
 def titles() -> dict[str, str]:
     """`03_attention` → `3. Attention`."""
     from course.lessons import notebooks, read

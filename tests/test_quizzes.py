@@ -33,7 +33,7 @@ def test_questions(lesson):
         if q.kind == "number":
             assert q.otherwise, q.id
             for wrong in (option for option in q.options if not option.right):
-                for number in (wrong.number, float(wrong.text.replace(",", ""))):
+                for number in (wrong.number, float(wrong.text.replace(",", "").replace("–", "-"))):
                     assert abs(number - q.right.number) > q.right.within, (
                         f"{q.id}: {number} would count as right"
                     )
@@ -116,4 +116,4 @@ def test_sheet_and_page_have_it_all():
 def test_a_text_is_filled_in():
     assert quiz.filled("a {{ 2 * 3 }} b {{ 2 / 3 | .2f }}") == "a 6 b 0.67"
     assert quiz.shown(1152) == "1,152"
-    assert quiz.shown(-0.6) == "-0.60"
+    assert quiz.shown(-0.6) == "–0.60"

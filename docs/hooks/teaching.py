@@ -8,7 +8,7 @@ from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from course import quiz
+from course import quiz, worksheet
 
 LEAD = re.compile(r"^## [^\n]*\{ #exercises \}", re.MULTILINE)  # before it stands the link to the quiz
 
@@ -30,6 +30,8 @@ def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri.startswith("lessons/") and path.stem in quiz.lessons():
         link = words["invite"].format(count=len(quiz.quiz(path.stem)), link=f"../quizzes/{path.stem}.md")
         return LEAD.sub(lambda heading: f"{link}\n\n{heading[0]}", markdown, count=1)
+    if page.file.src_uri == "worksheet.md":
+        return markdown.replace("<!--worksheet-->", worksheet.sheet())
     if page.file.src_uri == "quizzes/index.md":
         titles = quiz.titles()
         rows = (
