@@ -8,7 +8,7 @@ import math
 import random
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Question:
     kind: str
     section: str
     ask: str
-    options: list[Option] = field(default_factory=list)
+    options: tuple[Option, ...] = ()
     otherwise: str = ""  # what to say to any other number
 
     @property
@@ -106,7 +106,7 @@ def question(raw: dict[str, Any]) -> Question:
             Option(words()[f"{says}".lower()], says == raw["holds"], filled(raw[f"if_{says}".lower()]))
             for says in (True, False)
         ]
-        return Question(kind="claim", ask=filled(raw["claim"]), options=options, **about)
+        return Question(kind="claim", ask=filled(raw["claim"]), options=tuple(options), **about)
     if "number" in raw:
         answers = [{**raw, "right": True}, *({**one, "right": False} for one in raw["wrong"])]
         options = []
@@ -115,14 +115,18 @@ def question(raw: dict[str, Any]) -> Question:
             within = float(one.get("within", 0.0 if number == round(number) else abs(number) / 100))
             options.append(Option(shown(number), one["right"], filled(one["why"]), number, within))
         return Question(
-            kind="number", ask=filled(raw["ask"]), options=options, otherwise=filled(raw["else"]), **about
+            kind="number",
+            ask=filled(raw["ask"]),
+            options=tuple(options),
+            otherwise=filled(raw["else"]),
+            **about,
         )
     options = [
         Option(filled(one.get("right", one.get("wrong"))), "right" in one, filled(one["why"]))
         for one in raw["options"]
     ]
     random.Random(raw["id"]).shuffle(options)
-    return Question(kind="choice", ask=filled(raw["ask"]), options=options, **about)
+    return Question(kind="choice", ask=filled(raw["ask"]), options=tuple(options), **about)
 
 
 @cache

@@ -24,7 +24,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-ONE_OF_MANY = r"quizzes/(?!0[05]_)\d\d_"  # made of one template: two of them stand for all
+ONE_OF_MANY = (
+    r"slides/.|quizzes/(?!0[05]_)\d\d_"  # slides have a test of their own; two quizzes stand for all
+)
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -354,4 +356,58 @@ def test_the_worksheet_is_two_pages_of_a4(browser, address):
     pdf = tab.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2
     assert re.findall(rb"/MediaBox\s*\[0 0 59[45][\d.]* 84[12]", pdf)
+    tab.close()
+
+
+DECKS = sorted(path.stem for path in (SITE / "slides").glob("*.html"))
+OVER = """async () => {
+    await Promise.all([...document.images].map(i => i.decode()))
+    const found = []
+    for (let n = 0; n < Reveal.getTotalSlides(); n++) {
+        Reveal.slide(n)
+        const slide = Reveal.getCurrentSlide()
+        const parts = [...slide.querySelectorAll('*')].filter(e => !e.closest('aside, details, .katex'))
+        const over = parts.filter(e => {
+            const box = e.getBoundingClientRect()
+            return box.right > 1281 || box.bottom > 721 || box.left < -1 || box.top < -1
+        })
+        const image = slide.querySelector('img')
+        if (over.length || slide.scrollHeight > 720 || slide.scrollWidth > 1280)
+            found.push(`slide ${n + 1} runs over: ${slide.textContent.trim().slice(0, 60)}`)
+        const tiny = image && image.getBoundingClientRect().height < 150
+        if (tiny) found.push(`slide ${n + 1} has a tiny figure`)
+    }
+    return found
+}"""
+
+
+def test_there_are_slides_for_every_lesson():
+    assert sorted({url.split("/")[1] for url in pages() if url.startswith("lessons/")}) == DECKS
+
+
+@pytest.mark.parametrize("deck", DECKS)
+def test_slides_fit(browser, address, deck):
+    """Every slide at 1280 by 720; formulas rendered, nothing from elsewhere, no error."""
+    complaints = []
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    tab = watched(context, address, complaints)
+    tab.goto(f"{address}slides/{deck}.html", wait_until="load")
+    assert 20 <= tab.evaluate("Reveal.getTotalSlides()") <= 35
+    assert tab.evaluate(OVER) == []
+    assert tab.evaluate("[...document.querySelectorAll('.arithmatex')].every(e => e.querySelector('.katex'))")
+    if deck == DECKS[0]:  # the test can fail
+        tab.evaluate(
+            "document.querySelector('section.figure').append(Object.assign(new Image(), {height: 900}))"
+        )
+        assert tab.evaluate(OVER.replace("await Promise.all([...document.images].map(i => i.decode()))", ""))
+    assert not complaints
+    context.close()
+
+
+def test_slides_print(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}slides/{DECKS[0]}.html?print-pdf", wait_until="load")
+    tab.wait_for_selector(".pdf-page")
+    sheets = len(re.findall(rb"/Type\s*/Page\b", tab.pdf(prefer_css_page_size=True)))
+    assert sheets == tab.locator(".pdf-page").count() >= 20
     tab.close()

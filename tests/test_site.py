@@ -9,11 +9,14 @@ import os
 import re
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+
+from course import slides
 
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
@@ -228,6 +231,20 @@ def test_the_card_of_letters(page):
     assert letters == ["B", "C", "H, W", "P", "N", "T", "D", "h", "d", "L", "K"]
     assert "N+1, D197 × 768" in card.get_text()
     assert bool(card.find_parent("details")) == (page in LESSONS)
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_slides(page):
+    folder = (SITE / page).parent
+    deck = slides.deck(folder / f"{folder.name}.ipynb")
+    assert slides.LEAST <= len(deck) <= slides.MOST
+    for one, other in pairwise(deck):
+        assert one.kind != "predict" or other.code, f"the answer to {one.text!r} does not come next"
+    assert sum(slide.kind == "quiz" for slide in deck) >= 4
+    texts = [(slide.title, slide.text, slide.cell, slide.output, slide.question) for slide in deck]
+    assert len(set(texts)) == len(texts), "a slide stands there twice"
+    figures = parse(f"slides/{folder.name}.html").select("section img")
+    assert [image["alt"] for image in figures] == [slide.alt for slide in deck if slide.kind == "figure"]
 
 
 # ---- the checks can fail --------------------------------------------------------------------------
