@@ -46,6 +46,7 @@ class Question:
     ask: str
     options: tuple[Option, ...] = ()
     otherwise: str = ""  # what to say to any other number
+    likeliest: Option | None = None  # of the wrong ones: the first in the file
 
     @property
     def right(self) -> Option:
@@ -125,8 +126,10 @@ def question(raw: dict[str, Any]) -> Question:
         Option(filled(one.get("right", one.get("wrong"))), "right" in one, filled(one["why"]))
         for one in raw["options"]
     ]
+    likeliest = next(option for option in options if not option.right)
     random.Random(raw["id"]).shuffle(options)
-    return Question(kind="choice", ask=filled(raw["ask"]), options=tuple(options), **about)
+    about |= {"kind": "choice", "ask": filled(raw["ask"]), "likeliest": likeliest}
+    return Question(options=tuple(options), **about)
 
 
 @cache

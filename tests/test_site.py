@@ -247,6 +247,21 @@ def test_slides(page):
     assert [image["alt"] for image in figures] == [slide.alt for slide in deck if slide.kind == "figure"]
 
 
+def test_teaching_pages_are_filled():
+    """What is made from the lessons is there: each lesson, and messages that somebody may search for."""
+    names = [page.split("/")[1] for page in LESSONS]
+    for page in ("teach", "errors", "slides", "quizzes"):
+        text = str(parse(f"{page}/index.html").find("article"))
+        assert all(name in text for name in names), page
+        assert "<!--" not in text, page
+    said = parse("errors/index.html").get_text()
+    for message in (
+        "expected image sides to be multiples of patch_size=16",
+        "modified by an inplace operation",
+    ):
+        assert message in said
+
+
 # ---- the checks can fail --------------------------------------------------------------------------
 
 

@@ -5,11 +5,15 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
 from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from course import quiz, slides, worksheet
+import lessons as strip
+import reading
+
+from course import errors, quiz, slides, worksheet
 
 LEAD = re.compile(r"^## [^\n]*\{ #exercises \}", re.MULTILINE)  # before it stands the link to the quiz
 
@@ -36,6 +40,47 @@ def executed(config):
     ]
 
 
+def guide(config):
+    """Each lesson on the teacher's page: what to show, ask, leave out, and which answers to expect."""
+    about = yaml.safe_load((Path(config.docs_dir) / "teach.yml").read_text(encoding="utf-8"))
+    words, titles, parts = about["words"], quiz.titles(), []
+    for path in executed(config):
+        cells, own = strip.load(path)["cells"], about["lessons"][path.stem[:2]]
+        asked = [
+            cell["metadata"]["predict"] for cell in reading.main_path(cells) if "predict" in cell["metadata"]
+        ]
+        questions = {question.id: question for question in quiz.quiz(path.stem)}
+        parts += [
+            f"### {titles[path.stem]} {{ #lesson-{path.stem[:2]} }}",
+            f"[{words['slides']}](slides/{path.stem}.html), [{words['quiz']}](quizzes/{path.stem}.md)",
+            f"**{words['show']}.** {own['show']}",
+            f"**{words['ask']}.** {' '.join(asked[:3])}",
+            f"**{words['skip']}.** {own['skip']}",
+        ]
+        for question in (questions[name] for name in own["expect"]):
+            option = question.likeliest or next(o for o in question.options if not o.right)
+            parts.append(f"**{words['expect']}.** {question.ask} *{option.text}* {option.why}")
+    return "\n\n".join(parts)
+
+
+def measured(config):
+    """What each lesson took where this site was built."""
+    words = yaml.safe_load((Path(config.docs_dir) / "teach.yml").read_text(encoding="utf-8"))["words"]
+    found = {path.stem: strip.measure(strip.load(path)) for path in executed(config)}
+    titles = quiz.titles()
+    rows = [
+        f"| [{titles[name]}](lessons/{name}.ipynb) | {one['minutes']} | {one['minutes_of_all']} "
+        f"| {one['seconds']} | {one['memory'] or '–'} |"
+        for name, one in found.items()
+    ]
+    memory = max((one["memory"] or 0 for one in found.values()), default=0)
+    first = next(iter(found.values()), {"cores": 0, "threads": 0})
+    said = words["most"].format(
+        memory=memory, thirty=30 * memory, cores=first["cores"], threads=first["threads"]
+    )
+    return "\n".join([words["table"], "|---|---|---|---|---|", *rows]) + f"\n\n{said}"
+
+
 def on_page_markdown(markdown, page, config, files):
     path = Path(page.file.src_uri)
     words = quiz.words()
@@ -44,6 +89,16 @@ def on_page_markdown(markdown, page, config, files):
         return LEAD.sub(lambda heading: f"{link}\n\n{heading[0]}", markdown, count=1)
     if page.file.src_uri == "worksheet.md":
         return markdown.replace("<!--worksheet-->", worksheet.sheet())
+    if page.file.src_uri == "teach.md":
+        markdown = markdown.replace("<!--guide-->", guide(config))
+        return markdown.replace("<!--measured-->", measured(config))
+    if page.file.src_uri == "errors.md":
+        titles = quiz.titles()
+        found = (
+            errors.page(path.stem, strip.load(path)["cells"], titles[path.stem], words["told"])
+            for path in executed(config)
+        )
+        return markdown.replace("<!--errors-->", "\n\n".join(found))
     if page.file.src_uri == "slides.md":
         titles, row = quiz.titles(), slides.spoken()["row"]
         rows = (
