@@ -134,8 +134,9 @@ def question(raw: dict[str, Any]) -> Question:
 
 @cache
 def quiz(lesson: str) -> tuple[Question, ...]:
-    """The questions of a lesson, such as `03_attention`."""
-    raw = yaml.safe_load((SOURCES / f"{lesson}.yml").read_text(encoding="utf-8"))
+    """The questions of a lesson, such as `03_attention`; none for a new one that has no quiz yet."""
+    path = SOURCES / f"{lesson}.yml"
+    raw = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
     return tuple(question(one) for one in raw)
 
 

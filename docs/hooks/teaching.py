@@ -45,6 +45,8 @@ def guide(config):
     about = yaml.safe_load((Path(config.docs_dir) / "teach.yml").read_text(encoding="utf-8"))
     words, titles, parts = about["words"], quiz.titles(), []
     for path in executed(config):
+        if path.stem[:2] not in about["lessons"]:  # a new one
+            continue
         cells, own = strip.load(path)["cells"], about["lessons"][path.stem[:2]]
         asked = [
             cell["metadata"]["predict"] for cell in reading.main_path(cells) if "predict" in cell["metadata"]
