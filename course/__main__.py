@@ -23,6 +23,7 @@ def main() -> int:
     syncing = add("sync", "bring the .py and .ipynb of each lesson in step")
     syncing.add_argument("--keep", choices=("py", "ipynb"), help="which to keep where both were edited")
     add("handout", "write the lessons without solutions, with a cell for each answer, into build/handout/")
+    add("quiz", "write the quizzes as Moodle XML and as sheets to print into build/quizzes/")
     add("lab", "open the lessons in JupyterLab")
     asked = parser.parse_args()
 
@@ -45,6 +46,10 @@ def main() -> int:
         from course import handout
 
         return handout.write()
+    if asked.command == "quiz":
+        from course import quiz
+
+        return quiz.write()
     if asked.command == "lab":
         where = [sys.executable, "-m", "jupyterlab", str(lessons.NOTEBOOKS)]
         return subprocess.call(where, env=lessons.environment())

@@ -11,11 +11,14 @@ import os
 import re
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+
+from course import slides
 
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
@@ -295,6 +298,35 @@ def test_a_page_that_is_not_there_has_ways_out():
     assert len([link for link in links if "/lessons/" in link]) == len(LESSONS)
     assert all(link.startswith(("/", "http")) for link in links), "it is sent for addresses of any depth"
     assert soup.select_one("article label[for=__search]")
+
+
+@pytest.mark.parametrize("page", LESSONS)
+def test_slides(page):
+    folder = (SITE / page).parent
+    deck = slides.deck(folder / f"{folder.name}.ipynb")
+    assert slides.LEAST <= len(deck) <= slides.MOST
+    for one, other in pairwise(deck):
+        assert one.kind != "predict" or other.code, f"the answer to {one.text!r} does not come next"
+    assert sum(slide.kind == "quiz" for slide in deck) >= 4
+    texts = [(slide.title, slide.text, slide.cell, slide.output, slide.question) for slide in deck]
+    assert len(set(texts)) == len(texts), "a slide stands there twice"
+    figures = parse(f"slides/{folder.name}.html").select("section img")
+    assert [image["alt"] for image in figures] == [slide.alt for slide in deck if slide.kind == "figure"]
+
+
+def test_teaching_pages_are_filled():
+    """What is made from the lessons is there: each lesson, and messages that somebody may search for."""
+    names = [page.split("/")[1] for page in LESSONS]
+    for page in ("teach", "errors", "slides", "quizzes"):
+        text = str(parse(f"{page}/index.html").find("article"))
+        assert all(name in text for name in names), page
+        assert "<!--" not in text, page
+    said = parse("errors/index.html").get_text()
+    for message in (
+        "expected image sides to be multiples of patch_size=16",
+        "modified by an inplace operation",
+    ):
+        assert message in said
 
 
 # ---- the checks can fail --------------------------------------------------------------------------

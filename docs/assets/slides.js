@@ -1,0 +1,19 @@
+// S opens the speaker's window with the notes, F is full screen, ?print-pdf in the address makes pages to print.
+Reveal.on("ready", () => {
+  // A formula that is too wide for the slide gets smaller type.
+  for (const formula of document.querySelectorAll(".formula > .arithmatex")) {
+    const wide = formula.querySelector(".katex-display").scrollWidth / 1150
+    if (wide > 1) formula.style.fontSize = `${Math.floor(34 / wide)}px`
+  }
+})
+Reveal.initialize({
+  width: 1280,
+  height: 720,
+  margin: 0,
+  center: false,
+  hash: true,
+  slideNumber: "c/t",
+  transition: "none",
+  pdfSeparateFragments: false,
+  plugins: [RevealNotes],
+})
