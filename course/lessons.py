@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,9 @@ from typing import Any
 
 ROOT = Path.cwd()
 NOTEBOOKS, EXECUTED, RUNNING = ROOT / "notebooks", ROOT / "build" / "lessons", ROOT / "build" / "running"
+# A kernel's ports are looked for, let go, and taken by the kernel a second later. Another that starts
+# meanwhile may get one of them. Then one of the two ends at once, or is never heard of, and this is said:
+STILLBORN = re.compile(r"Kernel (died before replying|didn't respond)")
 ROOM = 2.5e9  # bytes of memory for each lesson that is executed: none takes more than 2e9
 
 
@@ -100,15 +104,27 @@ def execute(notebook: Path) -> int:
     RUNNING.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUNNING, prefix=f"{notebook.stem}-") as folder:
         copy = Path(shutil.copy(notebook, folder))
-        options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header", "--rootdir=."]
-        # The kernel is this Python's, whatever the notebook was last saved with.
-        options += ["--nbmake", "--nbmake-timeout=900", "--nbmake-kernel=python3", "--overwrite", copy.name]
-        code = subprocess.call([sys.executable, "-m", "pytest", *options], cwd=folder, env=environment())
+        code, said = run_through(copy)
+        if code and STILLBORN.search(said) and copy.read_bytes() == notebook.read_bytes():
+            print("== the kernel died before the first cell; once more")
+            code, said = run_through(copy)
+        print(said, end="")
         if code == 0:
             stamp(copy, of)
             EXECUTED.mkdir(parents=True, exist_ok=True)
             copy.replace(EXECUTED / notebook.name)
     return code
+
+
+def run_through(copy: Path) -> tuple[int, str]:
+    """Execute a notebook in its place, through nbmake; the exit code and what was said."""
+    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "--no-header", "--rootdir=.", "--color=no"]
+    # The kernel is this Python's, whatever the notebook was last saved with.
+    options += ["--nbmake", "--nbmake-timeout=900", "--nbmake-kernel=python3", "--overwrite", copy.name]
+    command, pipes = [sys.executable, "-m", "pytest", *options], {"stdout": -1, "stderr": subprocess.STDOUT}
+    text = {"encoding": "utf-8", "errors": "replace"}
+    run = subprocess.run(command, cwd=copy.parent, env=environment(), **pipes, **text, check=False)
+    return run.returncode, run.stdout
 
 
 def stamp(path: Path, of: str) -> None:

@@ -1,11 +1,14 @@
-"""What every test shares: one thread, a fixed seed, and two helpers."""
+"""What every test shares: one thread, a fixed seed, and a few helpers."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from vit.data import sets
 
 # Two workers on two cores; more threads would fight each other.
 torch.set_num_threads(1)
@@ -14,6 +17,14 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def drawn_once() -> Iterator[None]:
+    """Each set of shapes is drawn once for a file of tests: it takes longer than what many do with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sets, "_shapes", functools.cache(sets._shapes))
+        yield
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from torch.testing import assert_close
 from vit import VisionTransformer, ViTConfig
 from vit.convnet import ConvNet
 from vit.data.images import FileImages, MemoryImages
-from vit.data.sets import load_data
+from vit.data.sets import Dataset, load_data
 from vit.results import measured
 from vit.training.recipe import Recipe, get_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("drawn_once")
 RESULTS = ROOT / "vit" / "results" / "data_and_bias.json"
 
 
@@ -34,7 +35,9 @@ def bench(monkeypatch):
 
 @pytest.fixture(scope="module")
 def pool():
-    return load_data("shapes", 24, train_size=400)
+    whole = load_data("shapes", 24, train_size=400)
+    held_out = (MemoryImages(part.images[:200], part.labels[:200]) for part in (whole.val, whole.test))
+    return Dataset("shapes", whole.classes, whole.train, *held_out)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from vit.training.recipe import get_recipe
 from vit.training.run import train
 from vit.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
 
 def parameters(model):
     return sum(p.numel() for p in model.parameters())
@@ -112,8 +114,8 @@ def test_weight_decay_is_for_convolutions_and_the_head():
 def test_the_trainer_trains_it(sizes):
     data = load_data("shapes", 32, train_size=64)
     data = replace(data, val=type(data.val)(data.val.images[:64], data.val.labels[:64]))
-    recipe = get_recipe("shapes", epochs=30, batch_size=32, lr=5e-3, ema=0.9, bf16=False, **sizes)
-    config = ConvNetConfig(width=16, depths=(1, 1, 1))
+    recipe = get_recipe("shapes", epochs=36, batch_size=32, lr=1e-2, ema=0.9, bf16=False, **sizes)
+    config = ConvNetConfig(width=8, depths=(1, 1, 1))
     torch.manual_seed(0)
     trainer = Trainer(recipe, data, model=ConvNet(config))
     while trainer.step < trainer.total:

@@ -1,12 +1,12 @@
 """The explorer in a headless Chromium, wide and narrow: tour, free mode, links. `make site` first."""
 
+import functools
+import json
+
 import pytest
 from test_pages_browser import NARROW, WIDE, address, browser, watched  # noqa: F401
 
 PAGE = "explorer/"
-WATCH = """window.long = [];
-new PerformanceObserver(list => list.getEntries().forEach(e => window.long.push(e.duration)))
-    .observe({type: "longtask", buffered: true})"""
 
 
 def panel(tab, name):
@@ -37,7 +37,6 @@ def changed(tab, before):
 def tab(browser, address, request):  # noqa: F811
     context, complaints = browser.new_context(viewport=request.param), []
     tab = watched(context, address, complaints)
-    tab.add_init_script(WATCH)
     tab.goto(address + PAGE, wait_until="networkidle")
     tab.locator(".vx").wait_for()
     yield tab
@@ -102,19 +101,38 @@ def test_a_link_opens_its_state(tab, address):  # noqa: F811
     assert panel(tab, "map").locator("[role=gridcell]").nth(19).get_attribute("aria-selected") == "true"
 
 
+def longest_task(tab, act):
+    """Milliseconds of the processor that the page's longest task takes while `act` runs.
+
+    Not those of the clock: a task that waits for a core because others are at work would be long on any page.
+    """
+    chromium = tab.context.browser
+    chromium.start_tracing(page=tab, categories=["toplevel", "disabled-by-default-devtools.timeline"])
+    act()
+    events = json.loads(chromium.stop_tracing())["traceEvents"]
+    threads = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    main = [e for e in events if threads.get((e["pid"], e["tid"])) == "CrRendererMain"]
+    return max(e["tdur"] for e in main if e["name"] == "RunTask" and "tdur" in e) / 1000
+
+
 def test_the_page_is_not_held_up(tab):
-    """No task of the page itself may take long: the model computes in a thread of its own."""
+    """No task of the page itself may be long: the model computes in a thread of its own.
+
+    A busy machine only ever makes a task longer, so the same is done three times, and the least counts.
+    """
     load(tab)
-    tab.evaluate("window.long = []")
-    before = answer(tab)
-    panel(tab, "pictures").locator("[data-name=coffee]").click()
-    changed(tab, before)
-    for block in ("1", "5", "9"):
-        panel(tab, "choose").locator("input[type=range]").fill(block)
-    tab.wait_for_timeout(500)
-    longest = max(tab.evaluate("window.long"), default=0)
-    print(f"longest task: {longest:.0f} ms")
-    assert longest < 200  # 53 was measured alone on two slow cores; tests run beside others
+
+    def ask(picture):
+        before = answer(tab)
+        panel(tab, "pictures").locator(f"[data-name={picture}]").click()
+        changed(tab, before)
+        for block in ("1", "5", "9"):
+            panel(tab, "choose").locator("input[type=range]").fill(block)
+        tab.wait_for_timeout(300)
+
+    longest = [longest_task(tab, functools.partial(ask, name)) for name in ("coffee", "rocket", "astronaut")]
+    print("longest tasks:", *(f"{task:.0f} ms" for task in longest))
+    assert min(longest) < 100  # 42 to 67 on two slow cores, with fourteen others at work
 
 
 def test_without_script(browser, address):  # noqa: F811

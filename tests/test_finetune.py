@@ -31,6 +31,7 @@ from vit.training.trainer import Trainer
 
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2}
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 def write_pictures(folder, count=12, side=16, classes=("dark", "light"), seed=0):

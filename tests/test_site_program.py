@@ -136,6 +136,73 @@ def test_a_failing_lesson_is_named_and_leaves_nothing(tmp_path):
     assert not list((folder / "build" / "running").iterdir())
 
 
+# A kernel one of whose ports is taken, the first so many times. It is found before this Python's own.
+LATE_KERNEL = """\
+import json, os, socket, subprocess, sys
+from pathlib import Path
+info, starts = json.loads(Path(sys.argv[1]).read_text()), Path(__file__).with_name("starts")
+with starts.open("a") as file:
+    file.write(".")
+taken = socket.socket()
+if starts.stat().st_size <= TIMES:
+    taken.bind((info["ip"], info["shell_port"]))
+    taken.listen()
+sys.exit(subprocess.call([sys.executable, "-m", "ipykernel_launcher", "-f", sys.argv[1]]))
+"""
+
+
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    """Makes the next kernels find a port taken, so many times; tells how many were started."""
+    home = tmp_path / "jupyter" / "kernels" / "python3"
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+
+    def make(times):
+        home.mkdir(parents=True)
+        (home / "late.py").write_text(LATE_KERNEL.replace("TIMES", str(times)))
+        argv = [sys.executable, str(home / "late.py"), "{connection_file}"]
+        (home / "kernel.json").write_text(
+            json.dumps({"argv": argv, "display_name": "late", "language": "python"})
+        )
+        return lambda: (home / "starts").stat().st_size
+
+    return make
+
+
+def test_a_kernel_that_another_took_a_port_from_gets_one_more_chance(tmp_path, kernel):
+    folder, started = project(tmp_path, one=HELLO), kernel(1)
+    run = site(folder, "execute", "one")
+    assert run.returncode == 0, run.stdout
+    assert "the kernel died before the first cell" in run.stdout
+    assert started() == 2
+    assert executed(folder, "one").cells[0].outputs[0].text == "hello hello \n"
+
+
+def test_a_cell_that_ends_the_kernel_is_not_run_again(tmp_path, kernel):
+    last = "import os\nprint('Kernel died before replying')\nos._exit(1)"
+    folder, started = project(tmp_path, one=[last]), kernel(0)
+    assert site(folder, "execute", "one").returncode == 1
+    assert started() == 1
+
+
+@pytest.mark.parametrize(("writes", "runs"), [(False, 2), (True, 1)], ids=["no cell ran", "a cell failed"])
+def test_there_is_no_third_chance_and_none_for_a_cell(tmp_path, monkeypatch, writes, runs):
+    folder, seen = project(tmp_path, one=HELLO), []
+
+    def run_through(copy):
+        seen.append(copy)
+        if writes:  # as nbmake does when a cell has failed
+            copy.write_text(copy.read_text() + "\n")
+        return 1, "RuntimeError: Kernel died before replying to kernel_info\n"
+
+    for name, place in {"ROOT": "", "EXECUTED": "build/lessons", "RUNNING": "build/running"}.items():
+        monkeypatch.setattr(lessons, name, folder / place)
+    monkeypatch.setattr(lessons, "run_through", run_through)
+    monkeypatch.setattr(lessons.signal, "signal", lambda *_: None)
+    assert lessons.execute(folder / "notebooks" / "one.ipynb") == 1
+    assert len(seen) == runs
+
+
 def test_what_measures_the_machine_runs_alone_and_with_all_cores(tmp_path):
     folder = project(tmp_path)
     log = folder / "log"

@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import pickle
 import re
 import resource
 import signal
@@ -37,6 +38,7 @@ from vit.training.run import train
 from vit.training.trainer import Trainer, evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.usefixtures("drawn_once")
 # Everything that draws random numbers is on: augmentation, mixing, dropout, stochastic depth.
 TINY = {
     "train_size": 80,
@@ -83,6 +85,12 @@ def assert_same(one, other):
 def uninterrupted(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "whole"
     return folder, train(tiny(), folder, data=data, device="cpu", quiet=True)
+
+
+def save_after_every_step(monkeypatch):
+    """Without the picture of the curves: drawing it so often takes longer than all the rest."""
+    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("vit.training.run.curves_bytes", lambda rows: b"")
 
 
 def rows(folder):
@@ -557,37 +565,46 @@ def test_the_clock_stands_still_while_paused():
 
 
 CHILD = """
-import sys, torch
+import pickle, sys, torch
+from pathlib import Path
 import vit.training.run
 from vit.training.plan import free_memory, plan
 from vit.training.recipe import Recipe
 torch.set_num_threads(1)
-vit.training.run.SAVE_EVERY = 0.0
+vit.training.run.SAVE_EVERY, vit.training.run.curves_bytes = 0.0, lambda rows: b""
 recipe, resume = Recipe(**eval(sys.argv[1])), sys.argv[3] == "resume"
-vit.training.run.train(recipe, sys.argv[2], resume=resume, device="cpu", quiet=True)
+data = pickle.loads(Path(sys.argv[4]).read_bytes())  # drawn by the parent
+vit.training.run.train(recipe, sys.argv[2], resume=resume, data=data, device="cpu", quiet=True)
 """
 
 
-def child(folder, resume="new", **options):
-    arguments = [sys.executable, "-c", CHILD, repr({**TINY, **options}), str(folder), resume]
+@pytest.fixture(scope="module")
+def pickled(data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "shapes.pickle"
+    path.write_bytes(pickle.dumps(data))
+    return str(path)
+
+
+def child(pickled, folder, resume="new", **options):
+    arguments = [sys.executable, "-c", CHILD, repr({**TINY, **options}), str(folder), resume, pickled]
     return subprocess.Popen(
         arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     )
 
 
-def test_killed_and_resumed_is_uninterrupted(tmp_path):
+def test_killed_and_resumed_is_uninterrupted(tmp_path, data, pickled):
     """kill -9 in the middle, whatever it is doing then."""
-    options = {"epochs": 20}
-    process, deadline = child(tmp_path / "killed", **options), time.time() + 100
+    options = {"epochs": 50}  # enough to be killed in the midst of
+    process, deadline = child(pickled, tmp_path / "killed", **options), time.time() + 100
     while time.time() < deadline and process.poll() is None:
         time.sleep(0.02)
         if (tmp_path / "killed" / "metrics.csv").exists() and len(rows(tmp_path / "killed")) >= 7:
             break
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert child(tmp_path / "killed", "resume", **options).wait() == 0
+    assert child(pickled, tmp_path / "killed", "resume", **options).wait() == 0
     torch.set_num_threads(1)
-    train(tiny(**options), tmp_path / "whole", device="cpu", quiet=True)
+    train(tiny(**options), tmp_path / "whole", data=data, device="cpu", quiet=True)
     assert_same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
@@ -599,7 +616,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path):
 def test_a_truncated_checkpoint_is_refused_and_the_previous_used(
     data, tmp_path, monkeypatch, uninterrupted, keep
 ):
-    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
+    save_after_every_step(monkeypatch)
     stepped, stop = Trainer.train_step, StopAt(7, signal.SIGTERM)
     monkeypatch.setattr(Trainer, "train_step", lambda self: (stepped(self), stop(self)))
     train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
@@ -654,7 +671,7 @@ def test_a_checkpoint_of_another_version_is_explained(data, tmp_path, change, me
 
 def test_broken_weights_are_not_saved_over_good_ones(data, tmp_path, monkeypatch):
     """The loss is looked at every twenty steps; checkpoints come by the clock."""
-    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
+    save_after_every_step(monkeypatch)
     stepped = Trainer.train_step
 
     def step(self):
@@ -780,7 +797,7 @@ def test_an_atomic_write_is_whole_or_not_at_all(tmp_path):
 def test_a_full_disk_loses_nothing(uninterrupted, data, tmp_path, monkeypatch):
     """No file over 1 kB can be written for five steps, across the end of an epoch; then again it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
+    save_after_every_step(monkeypatch)
     stepped, seen = Trainer.train_step, []
 
     def step(self):
@@ -855,7 +872,7 @@ if os.environ["RANK"] != "0":
 """
 
 
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_train_as_one(tmp_path, data, pickled):
     """The same recipe in one process, its batches cut in two, and in two processes: the same curve.
 
     The second process may not write, and it alone is told to stop after seven steps; then both go on.
@@ -867,10 +884,12 @@ def test_two_processes_train_as_one(tmp_path):
     command = [*command[:-1], str(script), repr({**TINY, **options}), str(tmp_path / "two")]
     settings = {"env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, "cwd": tmp_path}
     for turn, step in (("new", 7), ("resume", 15)):
-        done = subprocess.run([*command, turn], capture_output=True, text=True, timeout=120, **settings)
+        done = subprocess.run(
+            [*command, turn, pickled], capture_output=True, text=True, timeout=300, **settings
+        )
         assert done.returncode == 0, done.stderr
         assert read_checkpoint(tmp_path / "two" / LAST)["trainer"]["step"] == step
-    train(tiny(**options), tmp_path / "one", device="cpu", quiet=True)
+    train(tiny(**options), tmp_path / "one", data=data, device="cpu", quiet=True)
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 3
     for a, b in zip(one, two, strict=True):
