@@ -510,7 +510,7 @@ else:
     mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.inference_mode():
         heads = dino.attention_maps(((photo - mean) / std)[None])[-1][0, :, 0, 1:].reshape(6, 16, 16)
-    figure, axes = plt.subplot_mosaic(["P123", "P456"], figsize=(WIDTH, 2.7), width_ratios=[2, 1, 1, 1])
+    figure, axes = plt.subplot_mosaic("P123;P456", figsize=(WIDTH, 2.7), width_ratios=[2, 1, 1, 1])
     draw_image(axes["P"], photo, "photo")
     for i, head in enumerate(heads, start=1):
         draw_attention(axes[str(i)], photo, head, limit=heads.quantile(0.98).item(), title=f"head {i}")
