@@ -441,8 +441,8 @@ assert points[-1][1] > 0.1 + error
 # %% [markdown]
 # Two steps that bought nothing, and then three that did. Mind what the table does not show. Every row is one seed and
 # equally many steps, and the later models have more parameters. The last step changes three things at once, so the
-# table cannot say which of them it was. Nor does it show the end of the story: the curve of the whole ViT is still
-# rising where the others have gone flat. Lessons 1 to 5 take the parts out one by one, with several seeds.
+# table cannot say which of them it was. Nor does it show the end of the story: look at the slopes of the curves above.
+# Lessons 1 to 5 take the parts out one by one, with several seeds.
 
 # %% [markdown] anchor="same" tags=["deeper"]
 # ### Is it the same as the finished one?
