@@ -71,7 +71,7 @@ use_style()
 # %% predict="Ten classes, among them cat and dog. How sure will it be?"
 shipped = load_classifier("cifar10")
 photo = photograph("chelsea", 32)  # (3, 32, 32)
-seen = shipped.preprocessing.normalise(photo)[None]  # (1, 3, 32, 32), scaled as in training
+seen = shipped.preprocessing.normalise(photo)[None]  # as in training
 for name, p in shipped.predict(photo[None], top_k=3)[0]:
     print(f"{name:6} {p:.0%}")
 parameters = sum(p.numel() for p in shipped.model.parameters())
