@@ -71,7 +71,7 @@ use_style()
 # %% predict="Ten classes, among them cat and dog. How sure will it be?"
 shipped = load_classifier("cifar10")
 photo = photograph("chelsea", 32)  # (3, 32, 32)
-seen = shipped.preprocessing.normalise(photo)[None]  # (1, 3, 32, 32), scaled as in training
+seen = shipped.preprocessing.normalise(photo)[None]  # as in training
 for name, p in shipped.predict(photo[None], top_k=3)[0]:
     print(f"{name:6} {p:.0%}")
 parameters = sum(p.numel() for p in shipped.model.parameters())
@@ -441,8 +441,8 @@ assert points[-1][1] > 0.1 + error
 # %% [markdown]
 # Two steps that bought nothing, and then three that did. Mind what the table does not show. Every row is one seed and
 # equally many steps, and the later models have more parameters. The last step changes three things at once, so the
-# table cannot say which of them it was. Nor does it show the end of the story: the curve of the whole ViT is still
-# rising where the others have gone flat. Lessons 1 to 5 take the parts out one by one, with several seeds.
+# table cannot say which of them it was. Nor does it show the end of the story: look at the slopes of the curves above.
+# Lessons 1 to 5 take the parts out one by one, with several seeds.
 
 # %% [markdown] anchor="same" tags=["deeper"]
 # ### Is it the same as the finished one?
@@ -510,7 +510,7 @@ else:
     mean, std = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.inference_mode():
         heads = dino.attention_maps(((photo - mean) / std)[None])[-1][0, :, 0, 1:].reshape(6, 16, 16)
-    figure, axes = plt.subplot_mosaic(["P123", "P456"], figsize=(WIDTH, 2.7), width_ratios=[2, 1, 1, 1])
+    figure, axes = plt.subplot_mosaic("P123;P456", figsize=(WIDTH, 2.7), width_ratios=[2, 1, 1, 1])
     draw_image(axes["P"], photo, "photo")
     for i, head in enumerate(heads, start=1):
         draw_attention(axes[str(i)], photo, head, limit=heads.quantile(0.98).item(), title=f"head {i}")
