@@ -25,9 +25,9 @@ const fit = new ResizeObserver((entries) => {
 
 // Material and KaTeX add their parts as one reads, so this looks again at what is new.
 function tend() {
-  for (const nav of main.querySelectorAll(".md-code__nav:not([role])")) nav.setAttribute("role", "group")
+  for (const nav of main.querySelectorAll(".md-code__nav:not([role])")) nav.setAttribute("role", "none") // two buttons are no landmark
   for (const mark of main.querySelectorAll("aside.md-annotation:not([role])")) {
-    mark.setAttribute("role", "group") // an <aside> inside a landmark would be one itself
+    mark.setAttribute("role", "note") // an <aside> would be a landmark
     mark.setAttribute("aria-label", mark.querySelector("[data-md-annotation-id]").dataset.mdAnnotationId)
     mark.querySelector("a")?.setAttribute("aria-label", mark.getAttribute("aria-label"))
   }

@@ -11,7 +11,7 @@ from mkdocs.plugins import event_priority
 
 LONG = 160  # characters of a description, about what a result of a search shows
 SHAPE = 1.9  # width by height of the picture where links are shared
-IMAGE = re.compile(r"<figure>(?:(?!</figure>).)*?<img [^>]*>", re.DOTALL)
+IMAGE = re.compile(r"<figure\b(?![^>]*data-frames)[^>]*>(?:(?!</figure>).)*?<img [^>]*>", re.DOTALL)
 NOT_TEXT = re.compile(r"<(table|details|pre|blockquote|svg|nav)\b.*?</\1>", re.DOTALL)
 
 
