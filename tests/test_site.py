@@ -230,7 +230,7 @@ def test_figures(page):
     outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", []))
     drawings = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     packed = sum((SITE / page).with_name(name).stat().st_size for name in names)
-    assert packed < 0.6 * sum(len(base64.b64decode("".join(png))) for png in drawings)
+    assert packed < 0.75 * sum(len(base64.b64decode("".join(png))) for png in drawings)
 
 
 def test_names_lead_to_the_code():
