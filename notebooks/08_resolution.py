@@ -1174,7 +1174,7 @@ assert spoiled < sound
 #
 # **2. Which way up?** (30 minutes, medium.) Turn triangles, crescents, hearts and arrows by 0, 90, 180 or 270 degrees,
 # and ask a probe on the shipped `shapes` model by how much, and another on the *same* features which of the four shapes
-# it is. Write `probe(f, labels, n)`: fitted to the first `n` features as [above](#probe), with ridge `1e-2`, its
+# it is. Write `probe(f, labels, n)`: fitted to the first `n` features as [above](#three-ways), with ridge `1e-2`, its
 # accuracy on the others. Then `check(8, 2, probe)`.
 #
 # <details>

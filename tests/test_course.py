@@ -20,7 +20,7 @@ CHECKED = [item for item in ALL if isinstance(item, Exercise)]
 MISTAKES = [(item, i) for item in CHECKED for i in range(len(item.mistakes))]
 # "**3. One query.** (10 minutes, easy.) After ...", perhaps with what to read before.
 HEAD = re.compile(
-    r"\*\*\d+\. .+?\*\* \(\d+ minutes, (easy|medium|hard)(, open)?(\.|[,;][^()]*(\([^()]*\)[^()]*)?)\) "
+    r"\*\*\d+\. .+?\*\* \(\d+ minutes, (easy|medium|hard)(, open)?(\.|[,;][^()]*(\([^()]*\)[^()]*)?)\)\s"
 )
 FOLD = re.compile(r"<summary>(.+?)</summary>")
 

@@ -91,7 +91,8 @@ class Exercise:
         head = (
             f"class {self.name}(nn.Module)" if is_class else f"def {self.name}{inspect.signature(self.right)}"
         )
-        return f"{head}:\n" + indent(f'"""{text}"""\n...', "    ")
+        end = "\n" if "\n\n" in text else ""  # before the closing quotes of what has paragraphs
+        return f"{head}:\n" + indent(f'"""{text}{end}"""\n...', "    ")
 
     def mistake(self, sentence: str, wrong: Callable | None = None) -> Callable:
         """Add a usual mistake: what to say, and the program that makes it. Without one, a decorator."""

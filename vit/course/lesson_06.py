@@ -113,8 +113,7 @@ def binomial(n, share, p):
     notice="For one case in twenty, look for the n where it falls below 0.05.",
 )
 def reached(n, share):
-    """The probability that the best of 1,000 guessers has this share of n pictures right, or more; p =
-    0.1."""
+    """The probability that the best of 1,000 guessers, with p = 0.1, has this share of n right, or more."""
     return 1 - (1 - binomial(n, share, 0.1).sum().item()) ** 1000
 
 
@@ -191,8 +190,10 @@ def averages(first):
     notice="With a constant d a third of it is untrained after 100 steps; the warm-up forgets the start.",
 )
 def start_share(d, steps, warm):
-    """How much of an EMA is still the start after so many steps t = 1, 2, …; warm: by min(d, (1 +
-    t)/(10 + t))."""
+    """The part of an EMA that is still the start after steps t = 1, 2, …, steps.
+
+    Each keeps d of it, or if `warm` min(d, (1 + t) / (10 + t)).
+    """
     return averages(1)(d, steps, warm)
 
 
