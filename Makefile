@@ -68,8 +68,7 @@ pairs: $(READY) ## each lesson's .py and .ipynb say the same, and no outputs are
 
 check: $(READY) ## the built site: links, alt texts, no other host, every page in a browser (a minute or two)
 	$(call say,checks of site/ and a run of every page in Chromium (a minute or two))
-	@$(PY) pytest -q tests/test_site.py tests/test_pages_browser.py tests/test_axe_browser.py \
-	  tests/test_explorer_browser.py tests/test_live_browser.py
+	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --dist worksteal tests/test_site.py tests/*_browser.py
 
 sync: $(READY) ## bring the .py and .ipynb of each lesson in step, without outputs (KEEP=py or ipynb if both were edited)
 	@$(PY) course sync $(if $(KEEP),--keep $(KEEP))
