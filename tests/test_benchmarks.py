@@ -341,3 +341,30 @@ def test_a_variant_is_trained_and_put_behind_its_like(parts):
     assert ("patch-8", 0) not in left
     assert ("patch-8", 1) in left
     assert "patches of 8" in parts.render(results)
+
+
+@pytest.fixture
+def resolution(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import resolution
+
+    return resolution
+
+
+def test_the_fresh_starts_of_lesson_8_are_whole(resolution):
+    results = json.loads((ROOT / "vit" / "results" / "resolution.json").read_text())
+    assert Recipe(**results["recipe"]) == Recipe(**resolution.RECIPE)
+    assert results["steps"] == resolution.STEPS
+    assert set(results["cases"]) == set(map(str, resolution.SEEDS))
+    for case in results["cases"].values():
+        assert [len(point) for point in case["at 48"]] == [2] * 5
+        assert set(resolution.STEPS) <= set(case)
+
+
+def test_a_fresh_start_is_trained_and_measured(resolution, monkeypatch):
+    monkeypatch.setattr(resolution, "POOL", 20)
+    x, y = torch.randn(40, 1, 24, 24), torch.arange(40) % 10
+    assert resolution.from_scratch(x, y, 2, 0) in {k / 20 for k in range(21)}
+    macs, accuracies = zip(*resolution.at_high(0, train=64, val=10), strict=True)
+    assert list(macs) == sorted(macs)
+    assert all(0 <= one <= 1 for one in accuracies)

@@ -109,6 +109,8 @@ def test_training_images_end_up_standardised():
     one = replace(shapes, train=shapes.train.take(torch.tensor([7]))).preprocessing(32)
     pixels = shapes.train.images[7].double().div(255).flatten(1)
     assert one.std == tuple(round(v, 4) for v in pixels.std(1).tolist())
+    grey = MemoryImages(shapes.train.images[:, :1], shapes.train.labels)
+    assert replace(shapes, train=grey).preprocessing(32).mean == shapes.preprocessing(32).mean[:1]
 
 
 def test_shapes_share_no_picture_between_splits():

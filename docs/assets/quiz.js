@@ -29,6 +29,7 @@ function choices(question, said, reasons) {
     const text = document.createElement("span")
     text.append(...item.childNodes)
     label.append(radio, text)
+    item.setAttribute("role", "presentation") // a group of radio buttons has no list items
     item.append(label)
     radio.addEventListener("change", () => answer(question, said, reasons[i]))
   }

@@ -29,7 +29,9 @@ function tend() {
   for (const mark of main.querySelectorAll("aside.md-annotation:not([role])")) {
     mark.setAttribute("role", "note") // an <aside> would be a landmark
     mark.setAttribute("aria-label", mark.querySelector("[data-md-annotation-id]").dataset.mdAnnotationId)
-    mark.querySelector("a")?.setAttribute("aria-label", mark.getAttribute("aria-label"))
+  }
+  for (const link of main.querySelectorAll("aside.md-annotation a:not([aria-label])")) { // may come after its mark
+    link.setAttribute("aria-label", link.closest("aside").getAttribute("aria-label"))
   }
   for (const word of main.querySelectorAll("abbr:not([tabindex])")) word.tabIndex = 0 // its tooltip opens on focus
   for (const box of main.querySelectorAll(boxes)) fit.observe(box)

@@ -81,10 +81,10 @@ class Dataset:
 
     def preprocessing(self, img_size: int) -> Preprocessing:
         """Mean and deviation of each channel over (at most 5,000 of) the training images."""
-        sums = torch.zeros(3, 3, dtype=torch.float64)  # of ones, values and squares, for each channel
+        sums = torch.zeros(1, dtype=torch.float64)  # (3, C): of ones, values and squares, for each channel
         for pixels, _ in batches(self.train.take(evenly(len(self.train), 5_000)), 100):
-            x = pixels.cpu().double().div(255).transpose(0, 1).flatten(1)  # (3, B·S·S)
-            sums += torch.stack([x.pow(power).sum(1) for power in range(3)])
+            x = pixels.cpu().double().div(255).transpose(0, 1).flatten(1)  # (C, B·S·S)
+            sums = sums + torch.stack([x.pow(power).sum(1) for power in range(3)])
         count, mean = sums[0], sums[1] / sums[0]
         std = ((sums[2] - count * mean.square()) / (count - 1)).clamp(min=1e-6).sqrt()
         return Preprocessing(img_size, *(tuple(round(v, 4) for v in t.tolist()) for t in (mean, std)))
