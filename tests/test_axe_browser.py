@@ -2,7 +2,7 @@
 
 A lesson has thousands of pieces of coloured code and of formulas, and axe takes seconds for them. So contrast
 is measured once for each look: text with the same colours, size and weight on the same ground as text before
-it, on this page or another, is not measured again. All else does not depend on the scheme; it is asked at both
+it, on this page or another, is not measured again. All else is the same in both schemes; it is asked at both
 widths, when the words of code have been joined and formulas are boxes.
 """
 
@@ -15,8 +15,8 @@ from test_pages_browser import NARROW, WIDE, address, browser, pages  # noqa: F4
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 BAD = ("serious", "critical")
 
-# Marks the first text of each look that is not among `seen`: what is behind it, from the outermost element in,
-# and its own face. Returns the new looks.
+# Marks the first text of each look not among `seen`: what is behind it, from the outermost element in, and
+# its own face. Returns the new looks.
 MARK = """seen => {
     document.querySelectorAll('[data-look]').forEach(e => e.removeAttribute('data-look'))
     const grounds = new Map([[null, '']]), known = new Set(seen)
