@@ -998,7 +998,7 @@ for name, p in model.state_dict().items():
     if not torch.equal(p, before[name]):
         print(" ", name, tuple(before[name].shape), "->", tuple(p.shape))
 
-# %% [markdown] anchor="refuses" tags=["deeper"]
+# %% [markdown] anchor="refuses"
 # ### What it costs, and what it refuses
 #
 # Do the costs of a larger image grow with its pixels?

@@ -804,9 +804,8 @@ plt.show()
 # %% [markdown]
 # The bars reach from the worse of two draws of labels to the better; with all thousand there is only one draw, and the
 # fresh starts differ in their seeds. At eighty steps the fresh start is nowhere. An earlier version of this lesson
-# stopped there, and that was a straw man: ten times as many steps, on the same thousand pictures, bring it past plain
-# fine-tuning, and close to the probe. With all the labels, then, what the old weights save in this task is mostly
-# steps.
+# stopped there, and that was a straw man: ten times as many steps, on the same thousand pictures, bring it to where
+# plain fine-tuning is. With all the labels, then, a good part of what the old weights save in this task is steps.
 #
 # With fifty labels nothing is clearly better than the old model that has seen none; its ten names still fit. With more
 # the choice matters. The probe takes a moment and does well. Plain fine-tuning does not reach it in eighty steps,
