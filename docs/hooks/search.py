@@ -21,7 +21,8 @@ import names
 
 log = logging.getLogger("mkdocs.hooks.search")  # below "mkdocs", so that strict mode counts its warnings
 
-QUIZ = re.compile(r"quizzes/\d")  # wrong answers are found by those who look for right ones
+# Wrong answers are found by those who look for right ones; the guide repeats what lessons and quizzes say.
+AGAIN = re.compile(r"quizzes/\d|teach/#lesson-")
 CODE = re.compile(r"<pre>.*?</pre>", re.DOTALL)
 SOURCE = re.compile(r"Source code in <code>[^<]*</code>")  # mkdocstrings, above the source of each name
 MATH = re.compile(r"\\\((.*?)\\\)|\\\[(.*?)\\\]", re.DOTALL)
@@ -81,7 +82,7 @@ def on_post_build(config):
     known = names.of(config)
     asked = yaml.safe_load((Path(config.docs_dir) / "search.yml").read_text(encoding="utf-8"))
     labels = [config.extra["words"][word] for word in ("drawn", "imports", "source", "predict")]
-    sections = (s for s in plugin.search_index.entries if not QUIZ.match(s["location"]))
+    sections = (s for s in plugin.search_index.entries if not AGAIN.match(s["location"]))
     found = [entry(section, known, labels) for section in sections]
     places = {section["location"]: section for section in found}
     for place, words in asked.items():
