@@ -43,6 +43,17 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def load(path: Path) -> dict[str, Any]:
+    """A notebook as plain JSON, with every text joined: nbformat allows a string or a list of lines."""
+    notebook = read(path)
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+        for output in cell.get("outputs", []):
+            for part in (output, output.get("data", {})):
+                part.update({key: "".join(value) for key, value in part.items() if isinstance(value, list)})
+    return notebook
+
+
 def notebooks() -> list[Path]:
     """All lessons, in order."""
     return sorted(NOTEBOOKS.glob("*.ipynb"))

@@ -5,9 +5,9 @@ sentence, a question of the quiz. The notes of a slide are what the lesson says 
 wrong answers. The figures are those of the lesson's page.
 """
 
-import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import markdown
 import yaml
 
+from course.lessons import load
 from course.quiz import Question, quiz, render
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -41,17 +42,6 @@ class Slide:
     code: str = ""
     output: str = ""
     question: Question | None = None
-
-
-def load(path: Path) -> dict[str, Any]:
-    """An executed notebook, with every text joined."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        cell["source"] = "".join(cell["source"])
-        for output in cell.get("outputs", []):
-            for part in (output, output.get("data", {})):
-                part.update({key: "".join(value) for key, value in part.items() if isinstance(value, list)})
-    return notebook
 
 
 def plain(source: str) -> list[str]:
@@ -225,8 +215,12 @@ def spoken() -> dict[str, str]:
     return yaml.safe_load((DOCS / "slides.yml").read_text(encoding="utf-8"))
 
 
-def page(path: Path) -> str:
-    """The HTML of a lesson's slides, to stand in `slides/` of the site."""
+def page(path: Path, figure: Callable[[dict[str, Any], int], str]) -> str:
+    """The HTML of a lesson's slides, to stand in `slides/` of the site.
+
+    `figure` gives the file that the lesson's page has of the figure of a cell: the cell, its number → a name.
+    """
     slides = deck(path)
+    cells = load(path)["cells"]
     what = {"slides": slides, "lesson": path.stem, "title": slides[0].title, "words": spoken()}
-    return render("slides.html.j2", md=as_html, size=size, **what)
+    return render("slides.html.j2", md=as_html, size=size, figure=lambda i: figure(cells[i], i), **what)

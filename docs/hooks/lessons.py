@@ -9,7 +9,6 @@ warning ends a strict build.
 
 import base64
 import itertools
-import json
 import logging
 import re
 import struct
@@ -26,23 +25,14 @@ import figures
 import reading
 import walk
 
+from course.lessons import load
+
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
 
 IMPORTS = re.compile(r"(?:#.*\n|\n)*(?:import|from) ")  # how a cell begins whose first statement is an import
 ELEMENTS = {"k": "b", "kn": "b", "s1": "i", "s2": "i", "nb": "u"}  # keywords, strings, built-in names
 SHORT = re.compile(rf'<span class="({"|".join(ELEMENTS)})">([^<]*)</span>')
 LESSONS = {}  # source path of a page, as MkDocs knows it → its executed notebook
-
-
-def load(path):
-    """Read a notebook, with every text joined: nbformat allows a string or a list of lines."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        cell["source"] = "".join(cell["source"])
-        for output in cell.get("outputs", []):
-            for part in (output, output.get("data", {})):
-                part.update({key: "".join(value) for key, value in part.items() if isinstance(value, list)})
-    return notebook
 
 
 def on_config(config):
@@ -80,22 +70,16 @@ def on_page_markdown(markdown, page, config, files):
     page.meta["lesson"] = measure(notebook) | {"file": name, "walk": here}
 
     lesson, count, rules = notebook["metadata"]["lesson"]["number"], itertools.count(1), []
-    root = Path(config.config_file_path).parent
 
     def add_figure(match):
         cell = notebook["cells"][int(match[1])]
-        (png,) = (
-            base64.b64decode(o["data"]["image/png"])
-            for o in cell["outputs"]
-            if "image/png" in o.get("data", {})
-        )
+        file, content, pictures, png = packed(cell, match[1], config)
         number, moves = next(count), "film" in cell["metadata"].get("tags", [])
-        content, suffix, pictures = figures.files(png, root / "build/figures")
-        files.append(File.generated(config, f"lessons/{name}/figure-{match[1]}{suffix}", content=content))
+        files.append(File.generated(config, f"lessons/{name}/{file}", content=content))
         turned = pictures is not None and not moves
         if turned and pictures:
             rules.append(figures.style(number, pictures))
-        html = figure(f"figure-{match[1]}{suffix}", cell["metadata"], png, number)
+        html = figure(file, cell["metadata"], png, number)
         kind = ("turn" if pictures else "turn plain") if turned else ""
         html = html.replace("CLASS", f' class="{kind}"' if kind else "", 1)
         html = html.replace("LABEL", f"{config.extra['words']['figure']} {lesson}.{number}", 1)
@@ -110,6 +94,15 @@ def on_page_markdown(markdown, page, config, files):
     markdown = re.sub(r"<!--figure (\d+)-->", add_figure, markdown)
     files.append(File.generated(config, f"lessons/{name}/figures.css", content="".join(rules)))
     return markdown
+
+
+def packed(cell, index, config):
+    """The figure of a cell: the name of its file, what is in it, the pictures in it, and its PNG."""
+    (png,) = (
+        base64.b64decode(o["data"]["image/png"]) for o in cell["outputs"] if "image/png" in o.get("data", {})
+    )
+    content, suffix, pictures = figures.files(png, Path(config.config_file_path).parent / "build/figures")
+    return f"figure-{index}{suffix}", content, pictures, png
 
 
 def on_page_content(html, page, config, files):

@@ -1,6 +1,5 @@
 """The pages for teaching that are made and not written: quizzes, one page a lesson. A MkDocs hook."""
 
-import base64
 import json
 import re
 import sys
@@ -11,7 +10,6 @@ from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import figures
 import lessons as strip
 import reading
 
@@ -29,21 +27,9 @@ def on_files(files, config):
         ):
             files.append(File.generated(config, f"quizzes/{name}", content=content))
     for notebook in executed(config):
-        content = packed(slides.page(notebook), strip.load(notebook)["cells"], config)
+        content = slides.page(notebook, lambda cell, i: strip.packed(cell, i, config)[0])
         files.append(File.generated(config, f"slides/{notebook.stem}.html", content=content))
     return files
-
-
-def packed(html, cells, config):
-    """Slides with their figures by the names under which the lesson's page has them."""
-
-    def name(match):
-        outputs = cells[int(match[1])]["outputs"]
-        png = next(o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {}))
-        folder = Path(config.config_file_path).parent / "build/figures"
-        return f"figure-{match[1]}{figures.files(base64.b64decode(png), folder)[1]}"
-
-    return re.sub(r"figure-(\d+)\.png", name, html)
 
 
 def executed(config):

@@ -184,14 +184,6 @@ class Open:
     lesson: int
     number: int
 
-    def _ours(self, answer: Callable, cases: list[tuple], seed: int) -> list:
-        """What a right or wrong answer of ours makes of the cases; computed once."""
-        if (answer, seed) not in self.known:
-            outcomes = [self.run(answer, case) for case in cases]
-            assert not any(outcome.trouble for outcome in outcomes), outcomes
-            self.known[answer, seed] = [outcome.value for outcome in outcomes]
-        return self.known[answer, seed]
-
     def judge(self, answer: Any, seed: int = 0) -> Verdict:
         """Say where the rubric is."""
         here = f"{self.lesson}.{self.number}"
