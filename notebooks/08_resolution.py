@@ -1128,8 +1128,8 @@ assert spoiled < sound
 #
 # **1. A wide picture.** (20 minutes, easy.) Let the shipped CIFAR-10 model accept pictures of 32 × 64 pixels. How many
 # rows has its position matrix now, and how does the similarity of neighbours change, along a row and along a column?
-# Write `alike(pos_embed, grid, prefix)`: the mean cosine of neighbours in a row, and in a column. Then `check(8, 1,
-# alike)`.
+# Write `alike(pos_embed, grid, prefix)`: the mean cosine of neighbours in a row, and in a column. Then
+# `check(8, 1, alike)`.
 #
 # <details>
 # <summary>Hint</summary>

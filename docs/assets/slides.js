@@ -15,5 +15,6 @@ Reveal.initialize({
   slideNumber: "c/t",
   transition: "none",
   pdfSeparateFragments: false,
+  pdfMaxPagesPerSlide: 1, // it measures a figure before the sheet bounds it
   plugins: [RevealNotes],
 })
