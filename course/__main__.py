@@ -24,6 +24,17 @@ def main() -> int:
     syncing.add_argument("--keep", choices=("py", "ipynb"), help="which to keep where both were edited")
     add("handout", "write the lessons without solutions, with a cell for each answer, into build/handout/")
     add("quiz", "write the quizzes as Moodle XML and as sheets to print into build/quizzes/")
+    add("translations", "bring the catalogues of locale/ in step with the English, and say what is to do")
+    add("problems", "list what is wrong with the translations").add_argument("language", nargs="?")
+    for name, text in (
+        ("todo", "print what of a source is not translated, to be given to `fill`"),
+        ("fill", "put translations into a catalogue, and say what is wrong with them"),
+    ):
+        translating = add(name, text)
+        translating.add_argument("language")
+        translating.add_argument("source", help="such as notebooks/03_attention or docs/teach.md")
+        if name == "fill":
+            translating.add_argument("file", type=argparse.FileType(encoding="utf-8"))
     add("lab", "open the lessons in JupyterLab")
     asked = parser.parse_args()
 
@@ -50,6 +61,10 @@ def main() -> int:
         from course import quiz
 
         return quiz.write()
+    if asked.command in ("translations", "problems", "todo", "fill"):
+        from course import catalogues
+
+        return catalogues.command(asked)
     if asked.command == "lab":
         where = [sys.executable, "-m", "jupyterlab", str(lessons.NOTEBOOKS)]
         return subprocess.call(where, env=lessons.environment())

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import re
 
 import pytest
+from playwright.sync_api import expect
 from test_pages_browser import NARROW, WIDE, address, browser, watched  # noqa: F401
 
 PAGE = "explorer/"
@@ -52,10 +54,10 @@ def test_an_answer_before_the_weights(tab):
     assert "cat" in answer(tab)
     cell = panel(tab, "map").locator("[role=gridcell]").nth(40)
     cell.click()
-    assert cell.get_attribute("aria-selected") == "true"
+    expect(cell).to_have_attribute("aria-selected", "true")
     tab.keyboard.press("ArrowRight")
-    assert panel(tab, "map").locator("[role=gridcell]").nth(41).get_attribute("aria-selected") == "true"
-    assert "patch=42" in tab.url
+    expect(panel(tab, "map").locator("[role=gridcell]").nth(41)).to_have_attribute("aria-selected", "true")
+    tab.wait_for_url(re.compile("patch=42"))
     assert not [url for url in asked if "vit.q8" in url], "a look at the first picture loads no weights"
 
 
@@ -73,32 +75,33 @@ def test_free_mode(tab):
     assert changed(tab, answer(tab)) == rocket
     change.locator("input[value=cover]").check(force=True)
     panel(tab, "picture").locator("[role=gridcell]").nth(27).click()
-    assert "masked=28" in tab.url
+    tab.wait_for_url(re.compile("masked=28"))
     changed(tab, rocket)
     panel(tab, "overview").locator("canvas").click(position={"x": 5, "y": 5})
-    assert "block=1&head=1" in tab.url
+    tab.wait_for_url(re.compile("block=1&head=1"))
 
 
 def test_the_tour(tab):
     tab.locator("[data-name=mode] input[value=tour]").check(force=True)  # the label is over it
     stops = tab.locator(".vx-tour ol li")
+    stops.first.wait_for()  # the page draws what was asked for in its next frame
     count = stops.count()
     assert 8 <= count <= 12
     panel(tab, "pictures").locator("[data-name=coffee]").click()
     tab.locator(".vx-done").wait_for(timeout=60_000)
     for stop in range(2, count + 1):
         tab.locator(".vx-tour").get_by_role("button", name="Next").click()
-        assert f"stop={stop}" in tab.url
-        assert tab.locator(".vx-panel:visible").count()
+        tab.wait_for_url(re.compile(rf"stop={stop}\b"))
+        tab.locator(".vx-panel:visible").first.wait_for()
     tab.reload(wait_until="networkidle")
-    assert stops.first.inner_text() == "✓", "what was done is forgotten"
+    expect(stops.first, "what was done is forgotten").to_have_text("✓")
 
 
 def test_a_link_opens_its_state(tab, address):  # noqa: F811
     tab.goto(address + PAGE + "#picture=astronaut&block=3&head=4&patch=20")
     tab.locator(".vx-status", has_text="The model is here").wait_for(timeout=60_000)
-    assert panel(tab, "choose").locator("input[type=range]").input_value() == "3"
-    assert panel(tab, "map").locator("[role=gridcell]").nth(19).get_attribute("aria-selected") == "true"
+    expect(panel(tab, "choose").locator("input[type=range]")).to_have_value("3")
+    expect(panel(tab, "map").locator("[role=gridcell]").nth(19)).to_have_attribute("aria-selected", "true")
 
 
 def longest_task(tab, act):

@@ -17,6 +17,7 @@ from datetime import datetime
 from html import escape, unescape
 from pathlib import Path
 
+import mkdocs_jupyter.plugin
 from mkdocs.exceptions import ConfigurationError
 from mkdocs.structure.files import File
 
@@ -27,11 +28,16 @@ import walk
 
 from course.lessons import load
 
+# The plugin parses each page twice more, half of a build's time, to mend links in the HTML that nbconvert wrote. Our
+# template writes Markdown, whose links MkDocs has resolved and checked already. (The version is pinned.)
+mkdocs_jupyter.plugin.rewrite_notebook_urls = lambda html, *_, **__: html
+
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
 
 IMPORTS = re.compile(r"(?:#.*\n|\n)*(?:import|from) ")  # how a cell begins whose first statement is an import
 ELEMENTS = {"k": "b", "kn": "b", "s1": "i", "s2": "i", "nb": "u"}  # keywords, strings, built-in names
 SHORT = re.compile(rf'<span class="({"|".join(ELEMENTS)})">([^<]*)</span>')
+AIRY = re.compile(r"(</?(?:p|h\d|div|[uod]l|table|details|figure|blockquote)\b[^<>]*>)\n{2,}")  # none is in a <pre>
 LESSONS = {}  # source path of a page, as MkDocs knows it → its executed notebook
 
 
@@ -114,7 +120,8 @@ def on_page_content(html, page, config, files):
     html = re.sub(r'<span class="(?:[nwpo]|nn|kc|m[if]|s[ia]|ow|bp)">([^<]*)</span>', r"\1", html)
     # The commonest of the others say the same in fewer letters: site.css colours them, and only in code.
     html = SHORT.sub(lambda found: f"<{ELEMENTS[found[1]]}>{found[2]}</{ELEMENTS[found[1]]}>", html)
-    html = html.replace("<pre><span></span>", "<pre>").replace('"language-text ', '"')
+    html = html.replace("<pre><span></span>", "<pre>").replace('"language-text ', '"').replace("&para;", "¶")
+    html = AIRY.sub(r"\1\n", html)
     html = html.replace("<!--step-->", '<div class="step">\n<div class="prose">')
     html = html.replace("<!--code-->", '</div>\n<div class="code">')
     html = html.replace("<!--end-->", "</div>\n</div>")
