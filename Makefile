@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PY    := "$(BIN)/python" -m
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help setup notebooks site zip serve test lint units pairs check sync handout quiz lab bench clean
+.PHONY: help setup notebooks site zip serve test lint units pairs check sync handout quiz translations lab bench clean
 
 help: ## list the targets
 	@echo "The Annotated Vision Transformer"; echo
@@ -75,6 +75,9 @@ sync: $(READY) ## bring the .py and .ipynb of each lesson in step, without outpu
 
 handout: $(READY) ## the lessons without solutions, a cell for each answer, into build/handout/ and a zip
 	@$(PY) course handout
+
+translations: $(READY) ## bring the catalogues of locale/ in step with the English, and say what is to do
+	@$(PY) course translations
 
 quiz: $(READY) ## the quizzes as Moodle XML and as sheets with a key, into build/quizzes/
 	@$(PY) course quiz

@@ -57,7 +57,7 @@ def titles(nav: list) -> list[str]:
 
 def kind(path: Path) -> str:
     """Which names of a YAML file are left alone."""
-    return "quizzes" if path.parent.name == "quizzes" else path.stem
+    return "quizzes" if path.parent.name == "quizzes" and path.stem != "words" else path.stem
 
 
 @cache
@@ -214,7 +214,7 @@ def parts(text: str) -> dict[str, list[str]]:
         if name == "comment or tag":
             taken = [TEXT_OF_TAG.sub("", one) for one in taken]
         found[name] = sorted(" ".join(one.split()) for one in taken)
-    found["list items"] = [str(len(re.findall(r"^ *(?:[-*+]|\d+\.) ", text, re.MULTILINE)))]
+    found["list items"] = [str(len(re.findall(r"^ *(?:[-*+]|\d\d?\.) ", text, re.MULTILINE)))]
     found["rows of a table"] = [str(len(re.findall(r"^\s*\|.*\|\s*$", text, re.MULTILINE)))]
     found["bold"] = [str(text.count("**"))]
     return found
@@ -230,7 +230,10 @@ def wrong(language: str, message: str, translation: str) -> list[str]:
             new = [x for x in there[name] if there[name].count(x) > here[name].count(x)]
             found.append(f"{name} differs: {lost} in English only, {new} in the translation only")
     prose = lambda text: re.sub(r"\]\([^)]*\)|<[^>]*>|\{[^{}]*\}", " ", text)
-    missing = set(NUMBER.findall(prose(message))) - set(NUMBER.findall(prose(translation)))
+    # 1.3 million is written as 130万.
+    many = rf"{NUMBER.pattern}(?:(?:, | and | to | or |–){NUMBER.pattern})* (?:thousand|million|billion|trillion)\b"
+    said = re.sub(many, "", prose(message))
+    missing = set(NUMBER.findall(said)) - set(NUMBER.findall(prose(translation)))
     if missing:
         found.append(f"numbers are missing: {sorted(missing)}")
     if not CJK.search(translation) and translation != message:
@@ -249,9 +252,15 @@ def wrong(language: str, message: str, translation: str) -> list[str]:
     if half := re.search(f"{CJK.pattern}[,;?!]|{CJK.pattern}:(?!//)|{CJK.pattern}\\.(?![\\w.])", bare):
         found.append(f"a half-width mark after {half[0]!r}")
     for term, rule in glossary(language).items():
-        says = re.search(rf"(?<![\w-])(?:{rule.get('match', re.escape(term))})(?![\w-])", text_of(message), re.IGNORECASE)
-        if says and not any(one in translation for one in rule["use"]):
-            found.append(f"{says[0]!r} should be {' or '.join(rule['use'])}")
+        forms = rf"(?<![\w-])(?:\w+[,:]?[ -])?({rule.get('match', re.escape(term))})(?![\w-])(?:[,:]? \w+)?"
+        says = re.finditer(forms, text_of(message), re.IGNORECASE)
+        if any(one in translation for one in rule["use"]):
+            continue
+        # A title or a name that stays English is no use of the term: it stands there with the word beside it.
+        for one in says:
+            if f"[{one[1]}]" not in translation and (one[0] == one[1] or one[0] not in translation):
+                found.append(f"{one[1]!r} should be {' or '.join(rule['use'])}")
+                break
     for bad, good in never(language).items():
         if bad in translation:
             found.append(f"{bad!r} is wrong here: {good}")

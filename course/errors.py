@@ -18,21 +18,24 @@ class Mistake:
     anchor: str
 
 
-def named(source: str, closing: bool) -> list[str]:
+def named(source: str, closing: bool, label: str) -> list[str]:
     """The mistakes that a cell names: quotes everywhere, bold beginnings in the closing section."""
     blocks = [block.strip() for block in re.split(r"\n\s*\n", source)]
     found = []
     for block in blocks:
-        if block.startswith("> **Common mistake.**"):
-            block = re.sub(r"^> ?", "", block, flags=re.MULTILINE).removeprefix("**Common mistake.**")
-        elif not (closing and re.match(r"\*\*[A-Z`][^*]*\.\*\* ", block)):
+        if quoted := re.match(rf"> \*\*{label}[.。]\*\*", block):
+            block = re.sub(r"^> ?", "", block[quoted.end() :], flags=re.MULTILINE)
+        elif not (closing and re.match(r"\*\*[^\d*][^*]*[.。]\*\*", block)):
             continue
         found.append(re.sub(r"\[([^\]]+)\]\([^)\s]+\)", r"\1", " ".join(block.split())))
     return found
 
 
-def mistakes(cells: list[dict[str, Any]]) -> list[Mistake]:
-    """All mistakes of a lesson, in its order, each with the printed output that follows it."""
+def mistakes(cells: list[dict[str, Any]], label: str = "Common mistake") -> list[Mistake]:
+    """All mistakes of a lesson, in its order, each with the printed output that follows it.
+
+    `label` is the bold beginning of a quote that names one.
+    """
     found: list[Mistake] = []
     anchor, closing, fresh = "", False, False
     for cell in cells:
@@ -41,7 +44,7 @@ def mistakes(cells: list[dict[str, Any]]) -> list[Mistake]:
                 anchor = cell["metadata"].get("anchor", anchor)
                 closing = anchor == "mistakes" if level == 2 else closing
                 fresh = False
-            texts = named(cell["source"], closing)
+            texts = named(cell["source"], closing, label)
             found += [Mistake(text, "", anchor) for text in texts]
             fresh = bool(texts)
         elif fresh:
@@ -54,10 +57,10 @@ def mistakes(cells: list[dict[str, Any]]) -> list[Mistake]:
     return found
 
 
-def page(lesson: str, cells: list[dict[str, Any]], title: str, link: str) -> str:
+def page(lesson: str, cells: list[dict[str, Any]], title: str, link: str, label: str) -> str:
     """The Markdown of one lesson's mistakes."""
     parts = [f"## {title} {{ #lesson-{lesson[:2]} }}"]
-    for one in mistakes(cells):
+    for one in mistakes(cells, label):
         where = f"[{link}](lessons/{lesson}.ipynb{'#' + one.anchor if one.anchor else ''})"
         parts.append(f"{one.text} {where}")
         if one.said:

@@ -201,12 +201,16 @@ class Executions:
                 yield from (future.result() for future in done)
             yield from (self._one(path, cores()) for path in alone)
         except BaseException:  # Ctrl-C, or nobody asks any more
-            self.ended = True
-            for child in list(self._children):
-                end(child)
+            self.stop()
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def stop(self) -> None:
+        """End what runs, and begin nothing more."""
+        self.ended = True
+        for child in list(self._children):
+            end(child)
 
     def call(self, module: str, *arguments: str, threads: int | None = None) -> tuple[int, str]:
         """Run a Python module to its end, or until Ctrl-C; its exit code and what it said."""

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 FENCE = re.compile(r"\s*(?:> ?)*(`{3,}|~{3,})")
-MARKER = re.compile(r"(?:[-*+]|\d+\.) |#|\||<|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")  # begins a line of its own
+MARKER = re.compile(r"(?:[-*+]|\d\d?\.) |#|\||<|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")  # begins a line of its own
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Front matter and metadata whose values are texts; `prerequisites` is what the strip under a title says.
+ANSWERS = re.compile(r"<details>.*?</details>", re.DOTALL)
 TEXTS = ("alt", "caption", "predict")
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 # Keys of YAML whose values are names, numbers or programs.
 NAMES = {
     "glossary": {"lesson", "tip", "id"},
-    "explorer": {"colours", "id", "link"},
+    "explorer": {"colours", "id"},
     "quizzes": {"id", "section", "number", "within", "holds"},
     "teach": {"expect"},
     "mkdocs": {"icon", "media", "scheme", "primary", "accent"},
@@ -147,10 +148,12 @@ def in_yaml(data: Any, translate: Translate, kind: str = "") -> Any:
     """What a YAML file holds, with its texts replaced. `kind` says whose names are left alone: a key of NAMES."""
     if isinstance(data, dict):
         left = NAMES.get(kind, set())
+        if kind == "explorer" and "task" in data:  # a stop's link is the name of an attribute
+            left = left | {"link"}
         return {key: value if key in left else in_yaml(value, translate, kind) for key, value in data.items()}
     if isinstance(data, list):
         if kind == "search":  # the words that shall find a section are one message
-            return [word.strip() for word in re.split(r"[,，、]", translate(", ".join(map(str, data))))]
+            return [word.strip() for word in re.split(r"[，、]|,(?! \d\])", translate(", ".join(map(str, data))))]
         return [in_yaml(value, translate, kind) for value in data]
     if isinstance(data, str) and is_text(data) or kind == "explorer" and isinstance(data, str) and WORD.search(data):
         return translate(" ".join(data.split()) if "\n\n" not in data else data.strip())

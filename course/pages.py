@@ -11,8 +11,10 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from course import catalogues, language
 from course.lessons import EXECUTED, ROOT, Executions, executions, is_fresh, notebooks, read, say
 
 PAGES, MADE, BEFORE, SITE = (
@@ -35,14 +37,21 @@ def build(runs: Executions) -> bool:
             page = read(notebook)
             page["metadata"]["pending"] = "failed" if notebook.stem in runs.failed else "waiting"
             (PAGES / notebook.name).write_text(json.dumps(page), encoding="utf-8")
-    code, said = runs.call("mkdocs", "build", "--strict", "--site-dir", str(MADE))
-    if runs.ended:
-        return False
-    for line in said.splitlines():
-        if not line.startswith("INFO"):
-            print(line, flush=True)
-    if code:
-        return False
+    # Other languages come when all lessons have run or failed: until then each build shall be short.
+    done = all(is_fresh(path) or path.stem in runs.failed for path in notebooks())
+    languages = catalogues.LANGUAGES if done else ()
+    os.environ["COURSE_LANGUAGES"] = " ".join(languages)
+    pool = ThreadPoolExecutor(2)
+    try:
+        if not all(list(pool.map(functools.partial(make, runs), ("en", *languages)))):
+            return False
+    except BaseException:  # Ctrl-C
+        runs.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for code in languages:
+        language.join(MADE.with_name(f"site-{code}"), MADE, code)
     shutil.rmtree(BEFORE, ignore_errors=True)
     for attempt in itertools.count():
         try:
@@ -56,6 +65,21 @@ def build(runs: Executions) -> bool:
             time.sleep(0.1)
     shutil.rmtree(BEFORE, ignore_errors=True)
     return True
+
+
+def make(runs: Executions, code: str) -> bool:
+    """Build the pages of one language, and print what is to be said of them; whether they are there."""
+    where = ["--site-dir", str(MADE)]
+    if code != "en":
+        language.prepare(code)
+        where = ["--config-file", f"mkdocs.{code}.yml", "--site-dir", str(MADE.with_name(f"site-{code}"))]
+    failed, said = runs.call("mkdocs", "build", "--strict", *where)
+    if runs.ended:
+        return False
+    for line in said.splitlines():
+        if not line.startswith("INFO"):
+            print(line, flush=True)
+    return not failed
 
 
 def site() -> int:

@@ -17,10 +17,10 @@ import jinja2
 import markdown
 import yaml
 
+from course import language
 from course.toy import toy
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "docs" / "quizzes"
 MADE = ROOT / "build" / "quizzes"
 LETTERS = "abcdefgh"
 
@@ -132,17 +132,22 @@ def question(raw: dict[str, Any]) -> Question:
     return Question(options=tuple(options), **about)
 
 
+def sources() -> Path:
+    """The folder of the quizzes, in the language that is being built."""
+    return language.docs() / "quizzes"
+
+
 @cache
 def quiz(lesson: str) -> tuple[Question, ...]:
     """The questions of a lesson, such as `03_attention`; none for a new one that has no quiz yet."""
-    path = SOURCES / f"{lesson}.yml"
+    path = sources() / f"{lesson}.yml"
     raw = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
     return tuple(question(one) for one in raw)
 
 
 def lessons() -> list[str]:
     """The lessons that have a quiz, in order."""
-    return sorted(path.stem for path in SOURCES.glob("[0-9]*.yml"))
+    return sorted(path.stem for path in sources().glob("[0-9]*.yml"))
 
 
 def as_html(text: str) -> str:
@@ -160,8 +165,8 @@ def render(template: str, **what: Any) -> str:
 
 @cache
 def words() -> dict[str, str]:
-    """What pages and sheets say around the questions. A translation brings its own copy."""
-    return yaml.safe_load((SOURCES / "words.yml").read_text(encoding="utf-8"))
+    """What pages and sheets say around the questions."""
+    return yaml.safe_load((sources() / "words.yml").read_text(encoding="utf-8"))
 
 
 def page(lesson: str, title: str) -> str:
@@ -176,16 +181,16 @@ def moodle(lesson: str, title: str) -> str:
 
 def sheet(lesson: str, title: str) -> str:
     """A page of HTML to print: the questions, and the key on a sheet of its own."""
-    return render("quiz-sheet.html.j2", lesson=lesson, title=title, questions=quiz(lesson), words=words())
+    return render("quiz-sheet.html.j2", lesson=lesson, title=title, questions=quiz(lesson), words=words(), language=language.current())
 
 
 @cache
 def titles() -> dict[str, str]:
     """`03_attention` → `3. Attention`."""
-    from course.lessons import notebooks, read
+    from course.lessons import read
 
     found = {}
-    for path in notebooks():
+    for path in language.titled():
         notebook = read(path)
         heading = "".join(notebook["cells"][0]["source"]).partition("\n")[0].removeprefix("# ")
         found[path.stem] = f"{notebook['metadata']['lesson']['number']}. {heading}"

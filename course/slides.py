@@ -15,11 +15,12 @@ from typing import Any
 import markdown
 import yaml
 
+from course import language
+from course.catalogues import CJK
 from course.lessons import load
 from course.quiz import Question, quiz, render
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-sys.path.insert(0, str(DOCS / "hooks"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs" / "hooks"))
 import reading  # noqa: E402
 
 LEAST, MOST = 20, 35  # slides of a lesson
@@ -55,34 +56,47 @@ def plain(source: str) -> list[str]:
 
 def sentences(paragraph: str) -> list[str]:
     """Cut into sentences. A mark inside of a formula or of a quotation cuts nothing."""
-    parts = re.split(r"(?<=[.?!:])\s+(?=[A-Z“*`$(\d])", paragraph)
+    parts = re.split(r"(?<=[.?!:])\s+(?=[A-Z“*`$(\d])|(?<=[。？！])(?![”」）)]) *", paragraph)
     joined: list[str] = []
     for part in parts:
         whole = joined and (joined[-1].count("$") % 2 or joined[-1].count("(") > joined[-1].count(")"))
         if whole or (joined and re.search(r"\b(al|vs|e\.g|i\.e|approx)\.$", joined[-1])):
-            joined[-1] += f" {part}"
+            joined[-1] = together([joined[-1], part])
         else:
             joined.append(part)
     return joined
+
+
+def together(parts: list[str]) -> str:
+    """Sentences as a text: with spaces between, but after marks of Chinese and Japanese, which bring their own."""
+    return re.sub(r"([。？！：；]) (?=\S)", r"\1", " ".join(parts))
+
+
+def count(text: str) -> int:
+    """Words; two characters of Chinese or Japanese take as much room, and time, as one."""
+    cjk = len(CJK.findall(text))
+    return len(CJK.sub(" ", text).split()) + cjk // 2
 
 
 def opening(paragraphs: list[str], words: int = WORDS) -> str:
     """The first sentences of a paragraph, as many as fit, without one that leads on to what is not shown."""
     found: list[str] = []
     for sentence in sentences(paragraphs[0]) if paragraphs else []:
-        if found and len(" ".join([*found, sentence]).split()) > words:
+        if found and count(together([*found, sentence])) > words:
             break
         found.append(sentence)
-    while found and found[-1].endswith(":"):
+    while found and found[-1].endswith((":", "：")):
         found.pop()
-    text = " ".join(found)
-    return text if len(text.split()) <= words + 15 else ""
+    text = together(found)
+    return text if count(text) <= words + 15 else ""
 
 
 def rest(paragraphs: list[str], said: str, words: int = 130) -> str:
     """What follows `said`, for the notes."""
-    whole = " ".join(paragraphs)
-    return " ".join(whole.removeprefix(said).split()[:words])
+    whole = together(paragraphs).removeprefix(said)
+    if CJK.search(whole):
+        return whole[: 2 * words].strip()
+    return " ".join(whole.split()[:words])
 
 
 def outputs(cell: dict[str, Any]) -> tuple[bool, str]:
@@ -163,7 +177,7 @@ def deck(path: Path) -> list[Slide]:
     words = spoken()
     cells = load(path)["cells"]
     first = plain(cells[0]["source"])
-    goals = next((p for p in first if p.startswith("After it")), "")
+    goals = next((p for p in first if p.startswith(words["begins"])), "")
     said = opening(first)
     slides = [Slide("title", 0, cells[0]["source"].partition("\n")[0].lstrip("# "), said, rest(first, said))]
     if goals:
@@ -211,8 +225,8 @@ def as_html(text: str) -> str:
 
 
 def spoken() -> dict[str, str]:
-    """The words of the slides. A translation brings its own copy."""
-    return yaml.safe_load((DOCS / "slides.yml").read_text(encoding="utf-8"))
+    """The words of the slides."""
+    return yaml.safe_load((language.docs() / "slides.yml").read_text(encoding="utf-8"))
 
 
 def page(path: Path, figure: Callable[[dict[str, Any], int], str]) -> str:
@@ -222,5 +236,8 @@ def page(path: Path, figure: Callable[[dict[str, Any], int], str]) -> str:
     """
     slides = deck(path)
     cells = load(path)["cells"]
-    what = {"slides": slides, "lesson": path.stem, "title": slides[0].title, "words": spoken()}
+    code = language.current()
+    # Assets and figures lie in the English site, which holds the folders of the other languages.
+    what = {"language": code, "shared": "../" if code == "en" else "../../"}
+    what |= {"slides": slides, "lesson": path.stem, "title": slides[0].title, "words": spoken()}
     return render("slides.html.j2", md=as_html, size=size, figure=lambda i: figure(cells[i], i), **what)

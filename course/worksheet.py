@@ -1,15 +1,13 @@
 """The sheet for pencils: the toy's way from image to attention, with room to write, and its key."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from course import language
 from course.quiz import render
 from course.toy import toy
-
-WORDS = Path(__file__).resolve().parent.parent / "docs" / "worksheet.yml"
 
 
 def steps() -> dict[str, Any]:
@@ -44,6 +42,6 @@ def sheet() -> str:
     """The sheet and its key as HTML."""
     found = steps()
     exponents = sorted({score / found["root"] for score in found["scores"][1] + found["scores"][3]})
-    words = yaml.safe_load(WORDS.read_text(encoding="utf-8"))
+    words = yaml.safe_load((language.docs() / "worksheet.yml").read_text(encoding="utf-8"))
     table = [(shown(x), shown(math.exp(x))) for x in exponents]
     return render("worksheet.html.j2", words=words, shown=shown, table=table, **found)

@@ -738,7 +738,7 @@ print(f"post-norm: {difference(x):.0e} of the tokens differs after 24 blocks")
 # [lesson 1](01_patches.ipynb#what-it-buys) again, three blocks deep, each time with one part taken out of every block:
 # the norms, the MLP, the addition. Without its MLP a block is smaller, so that model got twice as many blocks.
 
-# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. Without the addition the dots lie at 10, which is chance. Without norms they lie a little left of the whole block's, and without the MLP, but with twice as many blocks, to the right." jupyter={"source_hidden": true} predict="Which of the three is missed most?"
+# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. Without the addition the dots lie at 10, which is chance. Without norms they lie a little left of the whole block's, and without the MLP, but with twice as many blocks, they are spread wide, most of them to the right." jupyter={"source_hidden": true} predict="Which of the three is missed most?"
 parts = measured("parts")["variants"]
 names = {"whole": "base", "no MLP": "no-mlp", "no norm": "no-norm", "no addition": "no-residual"}
 draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
@@ -753,7 +753,7 @@ plt.show()
 # as well. What norms are usually credited with is that they make deep stacks and large rates possible, and this does
 # not test it.
 #
-# And the MLP? It is not missed at all: its parameters did better as three more attentions. On these pictures what
+# And the MLP? It is not missed: as three more attentions, its parameters did as well, in most runs better. On these pictures what
 # matters is how patches go together, and that is attention's part. It does not follow that larger models should leave
 # the MLP out. It does follow that one should measure before one says what a part is for.
 

@@ -856,7 +856,7 @@ for pool in ("token", "avg"):
 # or off the mean. Does it matter? Here is the small ViT of [lesson 1](01_patches.ipynb#what-it-buys), which reads the
 # mean, and what becomes of it with a class token or another depth.
 
-# %% alt="Five rows of dots, one dot for each training, over accuracy in percent. The class token's dots are spread over ten points and lie left of the mean's, which are close together. One block and six blocks lie to the left of three, and twelve blocks furthest to the left." jupyter={"source_hidden": true} predict="Which depth wins at equal size? And does the class token beat the mean?"
+# %% alt="Five rows of dots, one dot for each training, over accuracy in percent. The class token's dots are spread over ten points and lie left of the mean's, which are close together. One block and six blocks lie to the left of three, and over each other, and twelve blocks furthest to the left." jupyter={"source_hidden": true} predict="Which depth wins at equal size? And does the class token beat the mean?"
 parts = measured("parts")["variants"]
 names = {"3 blocks, 96 wide, mean": "base", "class token instead": "class-token"}
 names |= {"1 block, 168 wide": "depth-1", "6 blocks, 68 wide": "depth-6", "12 blocks, 48 wide": "depth-12"}

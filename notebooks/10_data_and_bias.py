@@ -748,7 +748,7 @@ assert all(b < a for a, b in zip(was, moved, strict=True))
 # price is paid in steps.
 
 # %% [markdown]
-# Steiner et al. measured for photographs what that is worth. Their first two words are easily overlooked:
+# Steiner et al. measured for photographs what that is worth. Two words of it are easily overlooked, “increased compute”:
 #
 # > **The paper.** “the combination of increased compute and AugReg can yield models with the same performance as
 # > models trained on an order of magnitude more training data” (Steiner et al., 2022, abstract; AugReg is augmentation

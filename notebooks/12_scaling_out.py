@@ -906,8 +906,9 @@ plt.show()
 #
 # Now we can plan. The task is ViT-B/16 on ImageNet: 1.28 million images, 300 epochs, 4,096 images in a batch. What do
 # we need on 1, 8 or 64 GPUs? First memory. Under autocast a parameter costs 4 bytes for the weight, 4 for its gradient,
-# 8 for Adam's two moments and 2 for the copy in bf16. On top come the activations, for each image. A second model is
-# there to cause trouble: one as wide and as deep as ViT-22B (Dehghani et al., 2023).
+# 8 for Adam's two moments and 2 for the copy in bf16. On top come the activations, for each image. Two more models
+# stand beside it: the paper's largest, ViT-H/14, and one as wide and as deep as ViT-22B (Dehghani et al., 2023), which
+# is there to cause trouble.
 
 # %%
 IMAGENET, EPOCHS, BATCH = 1_281_167, 300, 4096

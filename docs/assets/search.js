@@ -2,17 +2,22 @@
 // on the page, so that no reader pays for a search that was not asked for. And a question is put into the words
 // that lunr understands: it takes `x[:,0]` for a field, and every short word for the beginning of a hundred others.
 const material = []
+const [worker, language] = location.search.slice(1).split("&") // no language: English
 const addListener = self.addEventListener
 self.addEventListener = (type, listener) => (type === "message" ? material.push(listener) : addListener(type, listener))
-importScripts("javascripts/" + location.search.slice(1))
+importScripts("javascripts/" + worker)
 self.addEventListener = addListener
+
+// Material's looks for what it needs for other languages from where it lies itself.
+const load = self.importScripts.bind(self)
+self.importScripts = (...scripts) => load(...scripts.map((script) => script.replace(/^\.\.\/lunr/, "javascripts/lunr")))
 
 const tell = (data) => material.forEach((listener) => listener({ data }))
 let config // the plugin's settings: language, separator, fields and their weights
 let loaded // the promise of the index
 
-async function load() {
-  const answer = await fetch("../search/docs.json")
+async function read() {
+  const answer = await fetch(`../${language ? language + "/" : ""}search/docs.json`)
   tell({ type: 0, data: { config, docs: await answer.json(), options: {} } })
   await new Promise(setTimeout) // Material's worker builds its index before it takes another message
 }
@@ -31,7 +36,7 @@ self.addEventListener("message", async ({ data: { type, data } }) => {
     config = data.config
     tell({ type, data })
   } else {
-    if (data.trim()) await (loaded ??= load())
+    if (data.trim()) await (loaded ??= read())
     tell({ type, data: ask(data) })
   }
 })

@@ -12,6 +12,11 @@ switcher?.addEventListener("keydown", (event) => {
   other.focus()
 })
 
+// Another language opens at the same place: headings have the same ids in all.
+for (const link of document.querySelectorAll(".md-select__link[hreflang]")) {
+  link.addEventListener("click", () => (link.hash = location.hash))
+}
+
 // Only what is wider than its place scrolls, and only what scrolls is a stop of the Tab key.
 const main = document.querySelector("article")
 const boxes = "div.arithmatex, .katex-display, .md-typeset__scrollwrap, .prose table, pre > code"

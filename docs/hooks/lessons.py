@@ -180,7 +180,7 @@ def figure(name, about, png, number):
 
 def caption(alt):
     """What a description says first, up to its first stop."""
-    first = re.match(r".{16,}?[.:;](?=\s|$)", alt)
+    first = re.match(r".{16,}?(?:[.:;](?=\s|$)|[。：；])", alt)
     text = first[0] if first else alt
     return text[:-1] + "." if text else ""
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import card
 import picture
 
-from course import explorer, live
+from course import explorer, language, live
 
 log = logging.getLogger("mkdocs.hooks.pages")
 
@@ -26,10 +26,11 @@ def on_files(files, config):
     made = explorer.files()
     config.extra["explorer"] = json.loads(made["first.json"])
     words = json.dumps(read("explorer.yml"), ensure_ascii=False).encode()
-    for name, content in (made | {"words.json": words}).items():
+    own = "" if language.current() == "en" else f".{language.current()}"  # all languages share one folder
+    for name, content in (made | {f"words{own}.json": words}).items():
         files.append(File.generated(config, f"assets/explorer/{name}", content=content))
     figures = json.dumps(live.data(Path(config.docs_dir) / "live.yml"), ensure_ascii=False).encode()
-    files.append(File.generated(config, "assets/live/live.json", content=figures))
+    files.append(File.generated(config, f"assets/live/live{own}.json", content=figures))
     return files
 
 
@@ -44,15 +45,15 @@ def on_page_markdown(markdown, page, config, files):
         markdown = markdown.replace("https://github.com/OWNER/NAME", repository.rstrip("/"))
         markdown = markdown.replace("SLUG", repository.rstrip("/").removeprefix("https://github.com/"))
     if page.file.src_uri == "index.md":
-        return markdown.replace("<!--picture-->", picture.svg())
+        return markdown.replace("<!--picture-->", picture.svg(config.extra["picture"]))
     if page.file.src_uri in ("explorer.md", "engine.md"):
-        return numbers(markdown, config.extra["explorer"], Path(config.docs_dir))
+        return numbers(markdown, config.extra["explorer"])
     if page.file.src_uri == "glossary.md":
         card_of_letters = config.extra["card"]
         return (
             markdown
             + f"\n\n## {card_of_letters['title']} {{ #letters .term }}\n\n{card_of_letters['html']}\n\n"
-            + "\n\n".join(entry(term) for term in sorted(terms, key=lambda t: t["term"].lower()))
+            + "\n\n".join(entry(term) for term in sorted(terms, key=slug))
         )
     if page.file.src_uri.startswith("api/"):
         return markdown
@@ -61,7 +62,7 @@ def on_page_markdown(markdown, page, config, files):
     return markdown + "\n\n" + "\n".join(f"*[{word}]: {text}" for word, text in tips)
 
 
-def numbers(markdown, first, docs):
+def numbers(markdown, first):
     """Fill in what was measured when the explorer's files were made, and what its programs say.
 
     A mark is `<!--name-->` for a number, `<!--code NAME FROM TO-->` for the part of the engine between two
@@ -86,7 +87,7 @@ def numbers(markdown, first, docs):
         "heads": config["num_heads"],
         "side": config["img_size"],
     }
-    engine = (docs / "assets/explorer/vit.mjs").read_text(encoding="utf-8")
+    engine = (language.ROOT / "docs/assets/explorer/vit.mjs").read_text(encoding="utf-8")
 
     def code(match):
         start, end = match[1], match[2]
@@ -98,12 +99,16 @@ def numbers(markdown, first, docs):
     return re.sub(r"<!--(\w+)-->", lambda m: str(said.get(m[1], m[0])), markdown)
 
 
+def slug(term):
+    """The id of a term on its page: of its English name, which a translation brings along."""
+    return term.get("id") or re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
+
+
 def entry(term):
-    slug = re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
     lesson = (
         f" [Lesson {int(term['lesson'][:2])}](lessons/{term['lesson']}.ipynb)." if "lesson" in term else ""
     )
-    return f"## {term['term']} {{ #{slug} .term }}\n\n{term['text']}{lesson}"
+    return f"## {term['term']} {{ #{slug(term)} .term }}\n\n{term['text']}{lesson}"
 
 
 def on_page_content(html, page, config, files):

@@ -6,6 +6,7 @@ are a drawing, all equally strong: weights would have to come from a trained mod
 """
 
 import io
+from html import escape
 
 import numpy as np
 import skimage.data
@@ -50,7 +51,8 @@ def crop(index: int, x: float, y: float, side: float) -> str:
     )
 
 
-def svg() -> str:
+def svg(words: dict[str, str]) -> str:
+    """The picture; `words` are those of mkdocs.yml, `extra.picture`."""
     grid = np.asarray(chelsea(), dtype=float).reshape(GRID, PATCH, GRID, PATCH, 3)
     patches = grid.swapaxes(1, 2).reshape(GRID**2, -1)  # (16, 56·56·3)
     u, s, _ = np.linalg.svd(patches - patches.mean(0), full_matrices=False)
@@ -107,17 +109,15 @@ def svg() -> str:
         )
     out.append(
         f'<text class="label" x="552" y="{OUT_Y - 4 + 20}" text-anchor="end">'
-        f"{ViTConfig().depth} encoder blocks, then the class token is read</text>"
+        f"{escape(words['read'].format(depth=ViTConfig().depth))}</text>"
     )
 
     # Out of it comes one vector a token; the class token's becomes the answer.
     out.append(f'<path class="answer" d="M{middle(0)} {bottom}V{OUT_Y}"/>')
     out.append(f'<rect class="pill" x="2" y="{OUT_Y}" width="64" height="28" rx="6"/>')
-    out.append(f'<text class="pill-name" x="34" y="{OUT_Y + 19}">cat</text>')
+    out.append(f'<text class="pill-name" x="34" y="{OUT_Y + 19}">{escape(words["answer"])}</text>')
     return (
-        '<svg class="picture" viewBox="0 0 560 452" role="img" aria-label="A photograph of a cat is cut into '
-        "sixteen patches. The patches become a sequence of vectors, led by a class token. In the encoder "
-        'every token attends to every other. What the class token has gathered becomes the answer: cat.">'
+        f'<svg class="picture" viewBox="0 0 560 452" role="img" aria-label="{escape(words["alt"])}">'
         + "".join(out)
         + "</svg>"
     )

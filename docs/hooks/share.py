@@ -37,10 +37,10 @@ def cut(text):
     """Whole sentences if at least one fits, else whole words and an ellipsis."""
     if len(text) <= LONG:
         return text
-    ends = [found.end() for found in re.finditer(r"[.?]['”\"]?(?= )", text[: LONG + 1])]
+    ends = [found.end() for found in re.finditer(r"[.?]['”\"]?(?= )|[。？][”」]?", text[: LONG + 1])]
     if ends and ends[-1] > LONG / 3:
         return text[: ends[-1]]
-    return text[:LONG].rpartition(" ")[0].rstrip(",;:") + " …"
+    return text[:LONG].rpartition(" ")[0].rstrip(",;:，、；：") + " …"
 
 
 def picture(html):

@@ -96,9 +96,9 @@ def on_page_markdown(markdown, page, config, files):
         markdown = markdown.replace("<!--guide-->", guide(config))
         return markdown.replace("<!--measured-->", measured(config))
     if page.file.src_uri == "errors.md":
-        titles = quiz.titles()
+        titles, label = quiz.titles(), config.extra["callouts"]["mistake"]
         found = (
-            errors.page(path.stem, strip.load(path)["cells"], titles[path.stem], words["told"])
+            errors.page(path.stem, strip.load(path)["cells"], titles[path.stem], words["told"], label)
             for path in executed(config)
         )
         return markdown.replace("<!--errors-->", "\n\n".join(found))

@@ -4,6 +4,8 @@ import { START, UNCHANGED, is_changed, read, write } from "./state.mjs"
 import { PANELS, SEEN, is_done } from "./tour.mjs"
 import { dot, rollout, softmax } from "./vit.mjs"
 
+const language = document.documentElement.lang // English words have no language in their name
+const WORDS = language === "en" ? "words.json" : `words.${language}.json`
 const here = (name) => new URL(name, import.meta.url)
 const get = async (name) => {
   const response = await fetch(here(name))
@@ -25,7 +27,7 @@ function el(tag, { class: name, text, on = {}, ...rest } = {}, ...children) {
 
 export async function start(root) {
   const [words, about, pictures, packed] = await Promise.all([
-    get("words.json").then((r) => r.json()),
+    get(WORDS).then((r) => r.json()),
     get("first.json").then((r) => r.json()),
     get("pictures-32.bin").then((r) => r.arrayBuffer()),
     get("first.bin").then((r) => r.arrayBuffer()),

@@ -3,8 +3,10 @@ const NEAR = "1200px"
 let loaded // the words and numbers of all figures, asked for once
 
 const get = async () => {
-  const response = await fetch(new URL("live.json", import.meta.url))
-  if (!response.ok) throw new Error(`${response.status} live.json`)
+  const { lang } = document.documentElement
+  const name = lang === "en" ? "live.json" : `live.${lang}.json`
+  const response = await fetch(new URL(name, import.meta.url))
+  if (!response.ok) throw new Error(`${response.status} ${name}`)
   return response.json()
 }
 

@@ -1,0 +1,93 @@
+"""A language other than English: its words in the configuration, its links to the others. A MkDocs hook.
+
+`course.language` has put its pages into build/LANGUAGE. What all languages have in common (assets, figures)
+lies in the English site only, one folder up.
+"""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urljoin
+
+import material.plugins.search.plugin as search
+from mkdocs.plugins import event_priority
+
+from course import catalogues, language, messages
+
+NAMES = {"en": "English"} | {name: catalogues.rules(name)["name"] for name in catalogues.LANGUAGES}
+ASSETS = re.compile(r"""((?:href|src)=["']?|"search": ?")((?:\.{1,2}/)*)assets/""")
+FIGURE = re.compile(r"""((?:href|src)=["']?)(figures?[-.][\w.]+)""")
+
+
+@event_priority(100)  # before the search plugin, which looks at the language, and before the other hooks
+def on_config(config):
+    code = config.theme["language"]
+    language.use(code)
+    if code != "zh":
+        search.jieba = None  # it would cut Japanese into the words of Chinese, and then nothing is found
+    config.extra["built"] = built()
+    if code == "en":
+        return config
+    said = catalogues.known(code, "mkdocs.yml")
+    translate = lambda text: said.get(" ".join(text.split()), text)
+    for key in ("site_name", "site_description", "copyright"):
+        config[key] = translate(config[key])
+    config.nav = titles(config.nav, translate)
+    for one in config.theme["palette"]:
+        one["toggle"]["name"] = translate(one["toggle"]["name"])
+    config.extra.update(messages.in_yaml(dict(config.extra), translate, "mkdocs"))
+    if config.site_url:
+        config.site_url = f"{config.site_url.rstrip('/')}/{code}/"
+    return config
+
+
+def titles(nav, translate):
+    """A navigation with its titles translated."""
+    if isinstance(nav, list):
+        return [titles(item, translate) for item in nav]
+    if isinstance(nav, dict):
+        return {translate(title): titles(inside, translate) for title, inside in nav.items()}
+    return nav
+
+
+def built():
+    """The languages that are built with this one. While lessons still run there is English alone."""
+    others = os.environ.get("COURSE_LANGUAGES", "").split()
+    return ["en", *others] if others else []
+
+
+def on_page_context(context, page, config, nav):
+    code, up = language.current(), "" if language.current() == "en" else "../"
+    place = lambda other: up + ("" if other == "en" else f"{other}/") + page.url.removeprefix("./")
+    config.extra["alternate"] = [
+        {"name": NAMES[other], "lang": other, "link": page.url if other == code else place(other) or "./"}
+        for other in built()
+    ]
+    if code != "en":
+        page.meta["translated"] = int(100 * language.share(sources(page.file.src_uri)))
+    return context
+
+
+def sources(uri):
+    """The catalogues that a page is made of."""
+    path = Path(uri)
+    if uri.startswith("lessons/"):
+        return [f"notebooks/{path.stem}"]
+    if re.match(r"quizzes/\d", uri):
+        return [f"docs/quizzes/{path.stem}.yml"]
+    return [f"docs/{uri}", f"docs/{path.with_suffix('.yml')}"]
+
+
+@event_priority(-100)  # when the page is finished
+def on_post_page(output, page, config):
+    code = language.current()
+    if config.site_url:  # search engines want whole addresses
+        absolute = lambda tag: f"{tag[1]}{urljoin(page.canonical_url, tag[2])}{tag[3]}"
+        output = re.sub(r'(<link rel="?alternate"? href="?)([^"\s>]*)("? hreflang)', absolute, output)
+    if code == "en":
+        return output
+    output = ASSETS.sub(r"\1../\2assets/", output)
+    output = re.sub(r'("search": ?"[^"?]*search\.js\?[^"]*)"', rf'\1&{code}"', output)
+    if page.file.src_uri.startswith("lessons/"):
+        output = FIGURE.sub(rf"\1../../../{page.url}\2", output)
+    return output
