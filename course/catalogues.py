@@ -1,4 +1,4 @@
-"""Translations: a gettext catalogue for each source and language, in `locale/LANGUAGE/`, and what is wrong with it.
+"""Translations: a gettext catalogue for each source and language, in `locale/`, and what is wrong with it.
 
     notebooks/03_attention.ipynb → locale/zh/notebooks/03_attention.po
     docs/teach.md, docs/teach.yml → locale/zh/docs/teach.md.po, locale/zh/docs/teach.yml.po
@@ -26,6 +26,7 @@ LANGUAGES = ("zh", "ja")
 LOCALE = ROOT / "locale"
 NEAR = 0.6  # of two English texts: one is the other, edited
 CJK = re.compile(r"[぀-ヿ㐀-鿿]")
+WIDE = re.compile(r"[　-ヿ㐀-鿿＀-･]")  # with their marks
 
 
 class Loader(yaml.SafeLoader):
@@ -41,7 +42,10 @@ def configured() -> dict[str, Any]:
     texts = {key: known[key] for key in ("site_name", "site_description", "copyright", "nav")}
     texts["nav"] = titles(known["nav"])
     palette = [one["toggle"]["name"] for one in known["theme"]["palette"]]
-    return texts | {"palette": palette, "extra": {k: v for k, v in known["extra"].items() if k != "generator"}}
+    return texts | {
+        "palette": palette,
+        "extra": {k: v for k, v in known["extra"].items() if k != "generator"},
+    }
 
 
 def titles(nav: list) -> list[str]:
@@ -137,6 +141,13 @@ def save(language: str, name: str, found: list[polib.POEntry]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def readme(language: str) -> str:
+    """README.md in a language, with a line that leads to the others."""
+    said = known(language, "README.md")
+    source = (ROOT / "README.md").read_text(encoding="utf-8")
+    return messages.in_markdown(source, lambda text: said.get(text, text))
+
+
 def update() -> int:
     """Bring every catalogue in step with the English, and say what is to do; the exit code."""
     for language in LANGUAGES:
@@ -150,6 +161,7 @@ def update() -> int:
         for path in (LOCALE / language).rglob("*.po"):
             if path.relative_to(LOCALE / language).as_posix().removesuffix(".po") not in sources():
                 path.unlink()
+        (ROOT / f"README.{language}.md").write_text(readme(language), encoding="utf-8")
         say(f"{language}: {done} messages translated, {fuzzy} fuzzy, {todo} to do")
     return 0
 
@@ -167,7 +179,7 @@ def todo(language: str, name: str) -> str:
 
 
 def fill(language: str, name: str, text: str) -> list[str]:
-    """Put translations into a catalogue: `@@ number`, as in `todo`, before each. Gives what is wrong with them.
+    """Put translations into a catalogue: `@@ number`, as in `todo`, before each. Gives what is wrong.
 
     One with a mistake is put in, too, so that it can be looked at; `problems` finds it again.
     """
@@ -231,17 +243,17 @@ def wrong(language: str, message: str, translation: str) -> list[str]:
             found.append(f"{name} differs: {lost} in English only, {new} in the translation only")
     prose = lambda text: re.sub(r"\]\([^)]*\)|<[^>]*>|\{[^{}]*\}", " ", text)
     # 1.3 million is written as 130万.
-    many = rf"{NUMBER.pattern}(?:(?:, | and | to | or |–){NUMBER.pattern})* (?:thousand|million|billion|trillion)\b"
-    said = re.sub(many, "", prose(message))
+    also = rf"(?:(?:, | and | to | or |–){NUMBER.pattern})*"
+    said = re.sub(rf"{NUMBER.pattern}{also} (?:thousand|[mb]illion)\b", "", prose(message))
     missing = set(NUMBER.findall(said)) - set(NUMBER.findall(prose(translation)))
     if missing:
         found.append(f"numbers are missing: {sorted(missing)}")
     if not CJK.search(translation) and translation != message:
         found.append("is neither the English nor in the language")
-    if translation == message and len(messages.WORD.findall(re.sub(r"`[^`]*`|\$[^$]*\$", "", message))) > 8:
+    if translation == message and len(messages.WORD.findall(text_of(message))) > 8:
         found.append("is the English")
     bare = re.sub(r"^[> ]*(`{3,}|~{3,}).*?\1|`[^`]*`", " ", translation, flags=re.DOTALL | re.MULTILINE)
-    if re.search(f"{CJK.pattern}\n[> ]*{CJK.pattern}", bare):
+    if re.search(f"{WIDE.pattern}\n[> ]*{WIDE.pattern}", bare):
         found.append("a line breaks between two characters, which a page shows as a space")
     if re.search(r"[。，、：；！？）」』”]\*\*(?=[^\s*|）」』，。、：；])", bare) and re.search(
         r"\*\*[^*]*[。，、：；！？）」』”]\*\*[^\s*|）」』，。、：；]", bare

@@ -1,8 +1,8 @@
 """The language that is being built: where its texts are, and how they come there.
 
-English is built of docs/ and of the executed lessons. Another language is built of `build/LANGUAGE/`: the same
-pages and lessons with the texts of its catalogues. Code and outputs are those of the English lessons, which
-are executed once. What has no translation is there in English.
+English is built of docs/ and of the executed lessons. Another language is built of `build/LANGUAGE/`: the
+same pages and lessons with the texts of its catalogues. Code and outputs are those of the English lessons,
+which are executed once. What has no translation is there in English.
 """
 
 import json
@@ -40,7 +40,9 @@ def docs() -> Path:
 
 def titled() -> list[Path]:
     """Its lessons, to read their titles."""
-    return notebooks() if _language == "en" else sorted((ROOT / "build" / _language / "pages").glob("*.ipynb"))
+    return (
+        notebooks() if _language == "en" else sorted((ROOT / "build" / _language / "pages").glob("*.ipynb"))
+    )
 
 
 def prepare(language: str) -> None:
@@ -65,7 +67,9 @@ def prepare(language: str) -> None:
             for term in data:
                 term["id"] = re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
         data = messages.in_yaml(data, lambda text, said=said: said.get(text, text), catalogues.kind(path))
-        place.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=10**6), encoding="utf-8")
+        place.write_text(
+            yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=10**6), encoding="utf-8"
+        )
     lessons = made / "pages"
     lessons.mkdir(parents=True)
     for path in sorted(PAGES.glob("*.ipynb")):
@@ -93,7 +97,7 @@ def named(heading: str, text: str, taken: set[str]) -> str:
 
 def anchor(heading: str, taken: set[str]) -> str:
     """The id that a heading of English has without being given one."""
-    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|&nbsp;", r"\1", heading.lstrip("# "))
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.lstrip("# ").replace("&nbsp;", " "))
     first = name = slugify(re.sub(r"[`*]", "", plain), "-")
     for number in range(1, 100):
         if name not in taken:
@@ -104,7 +108,7 @@ def anchor(heading: str, taken: set[str]) -> str:
 
 
 def lesson(notebook: dict[str, Any], said: dict[str, str]) -> dict[str, Any]:
-    """A lesson in the language: its headings keep their ids, and its cells the length that they have in English."""
+    """A lesson in the language. Headings keep their ids, and cells the length that they have in English."""
     taken: set[str] = set()
     for cell in notebook["cells"]:
         if cell["cell_type"] != "markdown":
@@ -113,7 +117,7 @@ def lesson(notebook: dict[str, Any], said: dict[str, str]) -> dict[str, Any]:
         about = cell["metadata"]
         about["words"] = [len(messages.ANSWERS.sub("", cell["source"]).split()), len(cell["source"].split())]
         if cell["source"].startswith("#") and "anchor" not in about:
-            about["anchor"] = anchor(cell["source"].partition("\n")[0], taken)
+            about["slug"] = anchor(cell["source"].partition("\n")[0], taken)
     return messages.in_notebook(notebook, lambda text: said.get(text, text))
 
 
@@ -138,10 +142,11 @@ def join(made: Path, into: Path, language: str) -> None:
     for pattern in ("404.html", "sitemap.xml*", "objects.inv", "lessons/*/figure*"):
         for path in made.glob(pattern):
             path.unlink()
-    for path in made.glob("lessons/*/*.ipynb"):  # the outputs are in the English notebook, and weigh megabytes
+    for path in made.glob("lessons/*/*.ipynb"):  # outputs weigh megabytes, and English has them
         notebook = read(path)
         for cell in notebook["cells"]:
-            cell["metadata"].pop("words", None)
+            for key in ("words", "slug"):
+                cell["metadata"].pop(key, None)
             if cell["cell_type"] == "code":
                 cell.update(outputs=[], execution_count=None)
                 cell["metadata"].pop("execution", None)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 FENCE = re.compile(r"\s*(?:> ?)*(`{3,}|~{3,})")
-MARKER = re.compile(r"(?:[-*+]|\d\d?\.) |#|\||<|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")  # begins a line of its own
+# What begins a line that does not go on with the one before, and one that the next does not go on with.
+MARKER = re.compile(r"(?:[-*+]|\d\d?\.) |#|\||<|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")
+ENDED = re.compile(r"\s*(#|\||<|!!!|\?\?\?|===|\$\$)")
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Front matter and metadata whose values are texts; `prerequisites` is what the strip under a title says.
 ANSWERS = re.compile(r"<details>.*?</details>", re.DOTALL)
@@ -30,7 +32,10 @@ Translate = Callable[[str], str]
 
 
 def blocks(markdown: str) -> list[str]:
-    """Cut at blank lines that are in no fence, no display math, and before nothing indented. Joined, they are the text."""
+    """Cut at blank lines that are in no fence, in no display math, and before nothing indented.
+
+    Joined, the blocks are the text.
+    """
     found, current, fence, math = [], [], "", False
     lines = markdown.splitlines(keepends=True)
 
@@ -50,7 +55,9 @@ def blocks(markdown: str) -> list[str]:
         mark = FENCE.match(line)
         if mark and not math:
             if not fence:
-                if not line[0].isspace() and line[0] != ">":  # a fence of its own, though no blank line is before
+                if (
+                    not line[0].isspace() and line[0] != ">"
+                ):  # a fence of its own, though no blank line is before
                     close()
                 fence = mark[1]
             elif line.strip().lstrip("> ").startswith(fence) and line.strip(" >\n") == fence:
@@ -100,7 +107,7 @@ def unwrap(block: str) -> str:
             fence = "" if fence else mark[1]
         elif not fence and found and text.strip() and not MARKER.match(text.lstrip()):
             before = found[-1]
-            joins = before.strip(" >") and not FENCE.match(before) and not re.match(r"\s*(#|\||<|!!!|\?\?\?|===|\$\$)", before)
+            joins = before.strip(" >") and not FENCE.match(before) and not ENDED.match(before)
             code = len(text) - len(text.lstrip()) >= 4 and before.strip() == ""
             if joins and not code and re.match(r"(?:> ?)*", before)[0].strip() == quote.strip():
                 found[-1] = f"{before} {text.strip()}"
@@ -145,7 +152,7 @@ def in_notebook(notebook: dict[str, Any], translate: Translate) -> dict[str, Any
 
 
 def in_yaml(data: Any, translate: Translate, kind: str = "") -> Any:
-    """What a YAML file holds, with its texts replaced. `kind` says whose names are left alone: a key of NAMES."""
+    """What a YAML file holds, with its texts replaced. `kind`, a key of NAMES, says what is left alone."""
     if isinstance(data, dict):
         left = NAMES.get(kind, set())
         if kind == "explorer" and "task" in data:  # a stop's link is the name of an attribute
@@ -153,9 +160,10 @@ def in_yaml(data: Any, translate: Translate, kind: str = "") -> Any:
         return {key: value if key in left else in_yaml(value, translate, kind) for key, value in data.items()}
     if isinstance(data, list):
         if kind == "search":  # the words that shall find a section are one message
-            return [word.strip() for word in re.split(r"[，、]|,(?! \d\])", translate(", ".join(map(str, data))))]
+            words = translate(", ".join(map(str, data)))
+            return [word.strip() for word in re.split(r"[，、]|,(?! \d\])", words)]
         return [in_yaml(value, translate, kind) for value in data]
-    if isinstance(data, str) and is_text(data) or kind == "explorer" and isinstance(data, str) and WORD.search(data):
+    if isinstance(data, str) and (is_text(data) or (kind == "explorer" and WORD.search(data))):
         return translate(" ".join(data.split()) if "\n\n" not in data else data.strip())
     return data
 

@@ -181,7 +181,14 @@ def moodle(lesson: str, title: str) -> str:
 
 def sheet(lesson: str, title: str) -> str:
     """A page of HTML to print: the questions, and the key on a sheet of its own."""
-    return render("quiz-sheet.html.j2", lesson=lesson, title=title, questions=quiz(lesson), words=words(), language=language.current())
+    return render(
+        "quiz-sheet.html.j2",
+        lesson=lesson,
+        title=title,
+        questions=quiz(lesson),
+        words=words(),
+        language=language.current(),
+    )
 
 
 @cache

@@ -21,7 +21,7 @@ from course.lessons import load
 from course.quiz import Question, quiz, render
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs" / "hooks"))
-import reading  # noqa: E402
+import reading
 
 LEAST, MOST = 20, 35  # slides of a lesson
 WORDS = 45  # on a slide, of prose
@@ -68,7 +68,7 @@ def sentences(paragraph: str) -> list[str]:
 
 
 def together(parts: list[str]) -> str:
-    """Sentences as a text: with spaces between, but after marks of Chinese and Japanese, which bring their own."""
+    """Sentences as a text, with spaces between, but for marks of Chinese and Japanese, which bring theirs."""
     return re.sub(r"([。？！：；]) (?=\S)", r"\1", " ".join(parts))
 
 

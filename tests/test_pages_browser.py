@@ -27,9 +27,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-ONE_OF_MANY = (
-    r"slides/.|quizzes/(?!0[05]_)\d\d_"  # slides have a test of their own; two quizzes stand for all
-)
+# Slides and other languages have tests of their own; two quizzes stand for all.
+ONE_OF_MANY = r"slides/.|quizzes/(?!0[05]_)\d\d_|(?:zh|ja)/"
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -41,6 +40,28 @@ def find_chromium():
 def pages():
     urls = (path.relative_to(SITE).as_posix().removesuffix("index.html") for path in SITE.rglob("*.html"))
     return sorted(url for url in urls if url != "404.html" and not re.match(ONE_OF_MANY, url))
+
+
+def search(tab, query):
+    """Type a query into the search of the page in `tab`."""
+    box = tab.locator(".md-search__input")
+    box.fill(query)
+    box.press("End")
+
+
+def wait_for_hit(tab, place):
+    """Wait until `place` comes first, a page or a section of it; else give the first three that do."""
+    first = ".md-search-result__item:first-child a.md-search-result__link"
+    # The page of the first hit stands above its sections, whichever of them is meant.
+    ready = """([first, place]) => {
+        const here = [...document.querySelectorAll(first)].map((link) => link.pathname + link.hash)
+        return here[place.includes("#") ? 1 : 0]?.endsWith("/" + place)
+    }"""
+    try:
+        tab.wait_for_function(ready, arg=[first, place], timeout=15_000)
+    except TimeoutError:
+        return tab.locator(first).evaluate_all("all => all.map(a => a.href)")[:3] or ["nothing"]
+    return []
 
 
 @pytest.fixture(scope="module")
@@ -90,31 +111,35 @@ def watched(context, address, complaints):
     return tab
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_every_page(browser, address, size, scheme):
-    context = browser.new_context(viewport=size, color_scheme=scheme)
+def test_every_page(browser, address, size):
+    """Each is opened once; then the system of its reader changes from light to dark, and the page with it."""
+    context = browser.new_context(viewport=size, color_scheme="light")
     complaints = []
     tab = watched(context, address, complaints)
     for url in pages():
         complaints.append(url)  # a heading: what follows is about this page
+        tab.emulate_media(color_scheme="light")
         tab.goto(address + url, wait_until="load")
         tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
         tab.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
-        width = tab.evaluate("document.scrollingElement.scrollWidth")
-        if width > size["width"]:
-            complaints.append(f"is {width} pixels wide")
         if broken := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
             complaints.append(f"images do not show: {broken}")
         if tab.evaluate(
             "[...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex'))"
         ):
             complaints.append("has a formula that was not rendered")
-        if (
-            tab.evaluate("document.body.dataset.mdColorScheme")
-            != {"light": "default", "dark": "slate"}[scheme]
-        ):
-            complaints.append("does not follow the reader's colour scheme")
+        for scheme, name in (("light", "default"), ("dark", "slate")):
+            tab.emulate_media(color_scheme=scheme)
+            try:
+                tab.wait_for_function(
+                    "name => document.body.dataset.mdColorScheme === name", arg=name, timeout=5000
+                )
+            except TimeoutError:
+                complaints.append(f"does not follow the reader to {scheme}")
+            width = tab.evaluate("document.scrollingElement.scrollWidth")
+            if width > size["width"]:
+                complaints.append(f"is {width} pixels wide, {scheme}")
         if complaints[-1] == url:
             complaints.pop()
     context.close()
@@ -334,22 +359,12 @@ def test_search_finds(browser, address):
     tab.on("request", lambda request: asked.append(request.url))
     tab.goto(f"{address}lessons/01_patches/", wait_until="networkidle")
     assert not any("docs.json" in url for url in asked), "the index was read before anyone searched"
-    box = tab.locator(".md-search__input")
-    box.click()
+    tab.locator(".md-search__input").click()
     wrong = []
     for query, place in ASKED.items():
-        box.fill(query)
-        box.press("End")
-        first = ".md-search-result__item:first-child a.md-search-result__link"
-        # The page of the first hit stands above its sections, whichever of them is meant.
-        ready = """([first, place]) => {
-            const here = [...document.querySelectorAll(first)].map((link) => link.pathname + link.hash)
-            return here[place.includes("#") ? 1 : 0]?.endsWith("/" + place)
-        }"""
-        try:
-            tab.wait_for_function(ready, arg=[first, place], timeout=15_000)
-        except TimeoutError:
-            wrong.append((query, place, tab.locator(first).evaluate_all("all => all.map(a => a.href)")[:3]))
+        search(tab, query)
+        if hits := wait_for_hit(tab, place):
+            wrong.append((query, place, hits))
     assert not wrong
     shown = tab.locator(".md-search-result__list").inner_text()
     assert "softmax(q kᵀ / √d) v" in shown

@@ -19,7 +19,7 @@ ASSETS = re.compile(r"""((?:href|src)=["']?|"search": ?")((?:\.{1,2}/)*)assets/"
 FIGURE = re.compile(r"""((?:href|src)=["']?)(figures?[-.][\w.]+)""")
 
 
-@event_priority(100)  # before the search plugin, which looks at the language, and before the other hooks
+@event_priority(-100)  # when hooks/lessons.py has filled the navigation, which it knows by its English title
 def on_config(config):
     code = config.theme["language"]
     language.use(code)

@@ -28,8 +28,8 @@ import walk
 
 from course.lessons import load
 
-# The plugin parses each page twice more, half of a build's time, to mend links in the HTML that nbconvert wrote. Our
-# template writes Markdown, whose links MkDocs has resolved and checked already. (The version is pinned.)
+# The plugin parses each page twice more, half of a build's time, to mend links in HTML of nbconvert. Our template
+# writes Markdown, whose links MkDocs has resolved and checked already. (The version is pinned.)
 mkdocs_jupyter.plugin.rewrite_notebook_urls = lambda html, *_, **__: html
 
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
@@ -37,7 +37,9 @@ log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that stric
 IMPORTS = re.compile(r"(?:#.*\n|\n)*(?:import|from) ")  # how a cell begins whose first statement is an import
 ELEMENTS = {"k": "b", "kn": "b", "s1": "i", "s2": "i", "nb": "u"}  # keywords, strings, built-in names
 SHORT = re.compile(rf'<span class="({"|".join(ELEMENTS)})">([^<]*)</span>')
-AIRY = re.compile(r"(</?(?:p|h\d|div|[uod]l|table|details|figure|blockquote)\b[^<>]*>)\n{2,}")  # none is in a <pre>
+AIRY = re.compile(
+    r"(</?(?:p|h\d|div|[uod]l|table|details|figure|blockquote)\b[^<>]*>)\n{2,}"
+)  # none is in a <pre>
 LESSONS = {}  # source path of a page, as MkDocs knows it → its executed notebook
 
 

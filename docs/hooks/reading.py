@@ -9,12 +9,12 @@ tagged `answer`; both are read, only later.
 
 import re
 
+from course.messages import ANSWERS
+
 # 200 words a minute is the slow end of adult reading; 15 lines of code a minute was a guess. Together they
 # were too quick: the first reader who kept the time (November 2026) needed 20 hours for twelve lessons that
 # said 707 minutes, and 110 minutes for lesson 5, which said 71. So both are slowed, by the same factor.
 WORDS_PER_MINUTE, LINES_PER_MINUTE = 200 / 1.75, 15 / 1.75
-
-from course.messages import ANSWERS
 
 
 def level(cell):
@@ -55,7 +55,7 @@ def open_lines(cells):
 
 
 def words(cells, answers=False):
-    """Words of prose; of a translated cell those that it has in English, which the measure was calibrated on."""
+    """Words of prose; of a translated cell those of its English, on which the measure was calibrated."""
     found = 0
     for cell in cells:
         if cell["cell_type"] != "markdown":
