@@ -229,6 +229,7 @@ def parts(text: str) -> dict[str, list[str]]:
     found["list items"] = [str(len(re.findall(r"^ *(?:[-*+]|\d\d?\.) ", text, re.MULTILINE)))]
     found["rows of a table"] = [str(len(re.findall(r"^\s*\|.*\|\s*$", text, re.MULTILINE)))]
     found["bold"] = [str(text.count("**"))]
+    found["lines"] = [str(len(text.strip().split("\n")))]
     return found
 
 

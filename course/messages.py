@@ -12,8 +12,8 @@ from typing import Any
 
 FENCE = re.compile(r"\s*(?:> ?)*(`{3,}|~{3,})")
 # What begins a line that does not go on with the one before, and one that the next does not go on with.
-MARKER = re.compile(r"(?:[-*+]|\d\d?\.) |#|\||<|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")
-ENDED = re.compile(r"\s*(#|\||<|!!!|\?\?\?|===|\$\$)")
+MARKER = re.compile(r"(?:[-*+]|\d\d?\.) |#|\||<(?!!--\w+-->)|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")
+ENDED = re.compile(r"\s*(#|\||<(?!!--\w+-->)|!!!|\?\?\?|===|\$\$)")
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Front matter and metadata whose values are texts; `prerequisites` is what the strip under a title says.
 ANSWERS = re.compile(r"<details>.*?</details>", re.DOTALL)

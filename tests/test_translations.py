@@ -1,4 +1,4 @@
-"""The catalogues of the translations: in step with the English, whole, and sound as far as a program can tell."""
+"""The catalogues of the translations: in step with the English, whole, and as sound as a program can tell."""
 
 import copy
 
@@ -110,6 +110,7 @@ def test_a_changed_message_is_fuzzy_and_keeps_its_old_text():
         ("A vision transformer.", "视觉变压器。", "变压器"),
         ("One. Two.", "一。\n二。", "a line breaks"),
         ("One, two.", "一, 二。", "half-width"),
+        ("One, two.", "一，two\n二。", "lines"),
         ("One.", "One!", "neither"),
         ("**One.** Two.", "**一。**二。", "asterisks"),
     ],

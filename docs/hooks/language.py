@@ -26,6 +26,8 @@ def on_config(config):
     if code != "zh":
         search.jieba = None  # it would cut Japanese into the words of Chinese, and then nothing is found
     config.extra["built"] = built()
+    toc = config.mdx_configs["toc"]
+    toc["permalink_title"] = config.extra["words"]["permalink"]
     if code == "en":
         return config
     said = catalogues.known(code, "mkdocs.yml")
@@ -36,6 +38,7 @@ def on_config(config):
     for one in config.theme["palette"]:
         one["toggle"]["name"] = translate(one["toggle"]["name"])
     config.extra.update(messages.in_yaml(dict(config.extra), translate, "mkdocs"))
+    toc["permalink_title"] = config.extra["words"]["permalink"]
     if config.site_url:
         config.site_url = f"{config.site_url.rstrip('/')}/{code}/"
     return config

@@ -28,8 +28,8 @@ import walk
 
 from course.lessons import load
 
-# The plugin parses each page twice more, half of a build's time, to mend links in HTML of nbconvert. Our template
-# writes Markdown, whose links MkDocs has resolved and checked already. (The version is pinned.)
+# The plugin parses each page twice more, half of a build's time, to mend links in HTML of nbconvert. Our
+# template writes Markdown, whose links MkDocs has resolved and checked already. (The version is pinned.)
 mkdocs_jupyter.plugin.rewrite_notebook_urls = lambda html, *_, **__: html
 
 log = logging.getLogger("mkdocs.hooks.lessons")  # below "mkdocs", so that strict mode counts its warnings
@@ -184,7 +184,7 @@ def caption(alt):
     """What a description says first, up to its first stop."""
     first = re.match(r".{16,}?(?:[.:;](?=\s|$)|[。：；])", alt)
     text = first[0] if first else alt
-    return text[:-1] + "." if text else ""
+    return text if text.endswith("。") or not text else text[:-1] + ("。" if text[-1] in "：；" else ".")
 
 
 def film(html, cell, config):

@@ -55,7 +55,7 @@ def guide(config):
         questions = {question.id: question for question in quiz.quiz(path.stem)}
         parts += [
             f"### {titles[path.stem]} {{ #lesson-{path.stem[:2]} }}",
-            f"[{words['slides']}](slides/{path.stem}.html), [{words['quiz']}](quizzes/{path.stem}.md)",
+            f"[{words['slides']}](slides/{path.stem}.html) · [{words['quiz']}](quizzes/{path.stem}.md)",
             f"**{words['show']}.** {own['show']}",
             f"**{words['ask']}.** {' '.join(asked[:3])}",
             f"**{words['skip']}.** {own['skip']}",
