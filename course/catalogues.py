@@ -249,7 +249,7 @@ def wrong(language: str, message: str, translation: str) -> list[str]:
     missing = set(NUMBER.findall(said)) - set(NUMBER.findall(prose(translation)))
     if missing:
         found.append(f"numbers are missing: {sorted(missing)}")
-    if not CJK.search(translation) and translation != message:
+    if not WIDE.search(translation) and translation != message:
         found.append("is neither the English nor in the language")
     if translation == message and len(messages.WORD.findall(text_of(message))) > 8:
         found.append("is the English")

@@ -12,8 +12,10 @@ from typing import Any
 
 FENCE = re.compile(r"\s*(?:> ?)*(`{3,}|~{3,})")
 # What begins a line that does not go on with the one before, and one that the next does not go on with.
-MARKER = re.compile(r"(?:[-*+]|\d\d?\.) |#|\||<(?!!--\w+-->)|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%")
-ENDED = re.compile(r"\s*(#|\||<(?!!--\w+-->)|!!!|\?\?\?|===|\$\$)")
+MARKER = re.compile(
+    r"(?:[-*+]|\d\d?\.) |#|\||<(?!!--(?!else|end)\w+-->)|\$\$|!!!|\?\?\?|===|\[\^|\{ |`{3}|~{3}|: |%"
+)
+ENDED = re.compile(r"\s*(#|\||<(?!!--(?!else|end)\w+-->)|!!!|\?\?\?|===|\$\$)")
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Front matter and metadata whose values are texts; `prerequisites` is what the strip under a title says.
 ANSWERS = re.compile(r"<details>.*?</details>", re.DOTALL)
@@ -149,6 +151,11 @@ def in_notebook(notebook: dict[str, Any], translate: Translate) -> dict[str, Any
             if cell["metadata"].get(key):
                 cell["metadata"][key] = translate(cell["metadata"][key])
     return notebook
+
+
+def together(parts: list[str]) -> str:
+    """Sentences as a text, with spaces between, but for marks of Chinese and Japanese, which bring theirs."""
+    return re.sub(r"([。？！：；]) (?=\S)", r"\1", " ".join(parts))
 
 
 def in_yaml(data: Any, translate: Translate, kind: str = "") -> Any:

@@ -18,6 +18,7 @@ import markdown
 import yaml
 
 from course import language
+from course.messages import together
 from course.toy import toy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,7 +160,7 @@ def render(template: str, **what: Any) -> str:
     """One of the templates beside this file, filled in."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"html": as_html, "letter": LETTERS.__getitem__}
+    environment.filters |= {"html": as_html, "letter": LETTERS.__getitem__, "together": together}
     return environment.get_template(template).render(**what)
 
 

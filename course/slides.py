@@ -18,6 +18,7 @@ import yaml
 from course import language
 from course.catalogues import CJK
 from course.lessons import load
+from course.messages import together
 from course.quiz import Question, quiz, render
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs" / "hooks"))
@@ -65,11 +66,6 @@ def sentences(paragraph: str) -> list[str]:
         else:
             joined.append(part)
     return joined
-
-
-def together(parts: list[str]) -> str:
-    """Sentences as a text, with spaces between, but for marks of Chinese and Japanese, which bring theirs."""
-    return re.sub(r"([。？！：；]) (?=\S)", r"\1", " ".join(parts))
 
 
 def count(text: str) -> int:

@@ -182,9 +182,9 @@ def figure(name, about, png, number):
 
 def caption(alt):
     """What a description says first, up to its first stop."""
-    first = re.match(r".{16,}?(?:[.:;](?=\s|$)|[。：；])", alt)
+    first = re.match(r".{16,}?[.:;](?=\s|$)|.{8,}?。", alt)
     text = first[0] if first else alt
-    return text if text.endswith("。") or not text else text[:-1] + ("。" if text[-1] in "：；" else ".")
+    return text if text.endswith("。") or not text else text[:-1] + "."
 
 
 def film(html, cell, config):

@@ -53,7 +53,7 @@ def on_page_markdown(markdown, page, config, files):
         return (
             markdown
             + f"\n\n## {card_of_letters['title']} {{ #letters .term }}\n\n{card_of_letters['html']}\n\n"
-            + "\n\n".join(entry(term) for term in sorted(terms, key=slug))
+            + "\n\n".join(entry(term, config.extra["words"]) for term in sorted(terms, key=slug))
         )
     if page.file.src_uri.startswith("api/"):
         return markdown
@@ -104,10 +104,11 @@ def slug(term):
     return term.get("id") or re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
 
 
-def entry(term):
-    lesson = (
-        f" [Lesson {int(term['lesson'][:2])}](lessons/{term['lesson']}.ipynb)." if "lesson" in term else ""
-    )
+def entry(term, words):
+    lesson = ""
+    if "lesson" in term:
+        name = words["lesson"].format(number=int(term["lesson"][:2]))
+        lesson = f" [{name}](lessons/{term['lesson']}.ipynb){term['text'][-1]}"
     return f"## {term['term']} {{ #{slug(term)} .term }}\n\n{term['text']}{lesson}"
 
 

@@ -610,7 +610,7 @@ class Explorer {
     clearTimeout(this.later) // not while the slider is still moving
     this.later = setTimeout(() => {
       const best = [...row.keys()].slice(1).sort((a, b) => row[b] - row[a]).slice(0, 3)
-      const cells = best.map((i) => fill(w.cell_weight, { ...this.where(i), weight: percent(row[i]) })).join("; ")
+      const cells = best.map((i) => fill(w.cell_weight, { ...this.where(i), weight: percent(row[i]) })).reduce((one, more) => fill(w.list, { one, more }))
       const kind = s.view === "rollout" ? w.sentence_rollout : s.head ? w.sentence : w.sentence_mean
       this.sentence.textContent = fill(kind, { who: this.who(s.patch), cells, block: s.block, head: s.head, depth: this.config.depth, cls: percent(row[0]) })
     }, 300)
