@@ -272,7 +272,11 @@ class Explorer {
     this.link = el("button", { type: "button", on: { click: () => this.copy() }, text: w.link })
 
     this.thumbs = el("div", { class: "vx-thumbs", role: "group", "aria-label": w.pictures })
-    const file = el("input", { type: "file", accept: "image/*", class: "vx-file", "aria-label": w.open, on: { change: () => file.files[0] && this.open(file.files[0]) } })
+    const file = el("input", { type: "file", accept: "image/*", class: "vx-file", "aria-label": w.open, on: { change: () => {
+      const [chosen] = file.files
+      file.value = "" // so that the same file can be opened again
+      if (chosen) this.open(chosen)
+    } } })
     this.sketch = this.drawing()
     this.picture = this.board(w.picture)
     this.map = this.board(w.map)
