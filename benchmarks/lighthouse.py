@@ -213,30 +213,31 @@ def main() -> None:
     chromium = find_chromium()
     if chromium is None or shutil.which("npm") is None:
         parser.error(f"no Chromium: {HOW}" if chromium is None else "no Node.js with npm: install it")
-    program, site, load, cases = install(args.npm), BUILD / "site-lighthouse", load_average(), {}
+    program, site, load = install(args.npm), BUILD / "site-lighthouse", load_average()
     args.reports.mkdir(parents=True, exist_ok=True)
     site.mkdir(parents=True, exist_ok=True)
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    reports: dict[str, list[dict]] = {name: [] for name in args.pages}
     with served(site) as address:
         build(site, address)
-        for name in args.pages:
-            reports = [visit(program, chromium, address + PAGES[name]) for _ in range(args.runs)]
-            (args.reports / f"{name.replace(' ', '-')}.json").write_text(json.dumps(reports[-1]))
-            cases[name] = summarise(reports)
-            print(name, cases[name], flush=True)
-    version = re.search(r"Chrome/[\d.]+", reports[-1]["environment"]["hostUserAgent"])
-    results = {
-        "machine": machine("cpu", 1, []),
-        "lighthouse": reports[-1]["lighthouseVersion"],
-        "browser": version[0].replace("/", " "),
-        "node": subprocess.run(
-            ["node", "--version"], capture_output=True, text=True, check=True
-        ).stdout.strip(),
-        "date": now(),
-        "load": load,
-        "runs": args.runs,
-        "cases": cases,
-    }
-    save_results(args.out, results, render(results))
+        # Page after page, and then all of them again: a busy minute is not one page's.
+        for run in range(1, args.runs + 1):
+            for name, visits in reports.items():
+                visits.append(visit(program, chromium, address + PAGES[name]))
+                (args.reports / f"{name.replace(' ', '-')}.json").write_text(json.dumps(visits[-1]))
+                print(run, name, summarise(visits[-1:])["scores"], flush=True)
+            version = re.search(r"Chrome/[\d.]+", visits[-1]["environment"]["hostUserAgent"])
+            results = {
+                "machine": machine("cpu", 1, []),
+                "lighthouse": visits[-1]["lighthouseVersion"],
+                "browser": version[0].replace("/", " "),
+                "node": node,
+                "date": now(),
+                "load": load,
+                "runs": run,
+                "cases": {name: summarise(visits) for name, visits in reports.items()},
+            }
+            save_results(args.out, results, render(results))
 
 
 if __name__ == "__main__":

@@ -263,7 +263,7 @@ def print_pdf(html: str, site: Path, file: Path) -> int:
         tab.route("**/*", answer)
         tab.goto(HOST, wait_until="networkidle")
         tab.emulate_media(media="print", color_scheme="light")
-        tab.evaluate("document.querySelectorAll('vit-live').forEach(figure => figure.show?.())")
+        tab.evaluate("document.querySelectorAll('vit-live, vit-explorer').forEach(figure => figure.show?.())")
         tab.wait_for_load_state("networkidle")
         tab.evaluate("document.fonts.ready.then(() => true)")
         file.parent.mkdir(parents=True, exist_ok=True)
