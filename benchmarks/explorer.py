@@ -1,9 +1,11 @@
-"""The explorer's engine in Node: how often it agrees with PyTorch on CIFAR-10, how fast, how heavy it is.
+"""The explorer's engine: how often it agrees with PyTorch on CIFAR-10, how fast, how heavy it is.
 
     .venv/bin/python benchmarks/explorer.py --data data/cifar10-jpeg   # a folder with test/<class>/*
 
-Test pictures, as many of each class, are classified three times: by PyTorch in float32, by the engine with
-the same weights, and by the engine with the 8-bit weights that the page loads. Nothing is chosen by them.
+Test pictures, as many of each class, are classified by PyTorch in float32 and by the engine in Node: with the
+same weights, with the 8-bit weights that the page loads, and with these where there is no WebAssembly.
+Nothing is chosen by them. Then the page of the built site is opened in Chromium, and its model is asked about
+pictures it has not seen since it was opened, so that each is computed.
 """
 
 import argparse
@@ -15,9 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from lighthouse import served
 from measure import RESULTS, load_average, machine, now, rendered, save_results
 
 from course import explorer
+from course.browser import FLAGS, find_chromium
 from vit.data.files import decode
 from vit.inference import load_classifier
 
@@ -25,10 +29,12 @@ ENGINE = explorer.ROOT / "docs" / "assets" / "explorer"
 COUNT = 1_000
 NODE = """
 import { readFileSync } from "node:fs"
-const [engine, weights, pictures] = process.argv.slice(2)
-const { read_weights } = await import(engine)
+const [folder, weights, pictures, fast] = process.argv.slice(2)
+const { accelerate, read_weights } = await import(folder + "/vit.mjs")
+const { accelerator } = await import(folder + "/simd.mjs")
 const bytes = (name) => new Uint8Array(readFileSync(name))
 let start = performance.now()
+if (fast === "true") accelerate(accelerator(3_000_000))
 const model = read_weights(bytes(weights).buffer)
 const parse = performance.now() - start
 const all = bytes(pictures), S = model.config.img_size[0], logits = [], milliseconds = []
@@ -40,6 +46,31 @@ for (let at = 0; at < all.length; at += 3 * S * S) {
 }
 console.log(JSON.stringify({ version: process.version, parse, logits, milliseconds }))
 """
+# In the page: another shuffle is another picture. Of each, what the model took, and what passed from the
+# change to the answer on the screen.
+PAGE = """async (count) => {
+  const ui = await document.querySelector("vit-explorer").ui, names = ui.about.pictures
+  ui.load()
+  const shown = () => ui.ready && !ui.running && ui.result?.key === ui.key(ui.state)
+  const here = async () => {
+    while (!shown()) await new Promise(requestAnimationFrame)
+  }
+  await here()
+  const computed = [], seen = []
+  for (let i = 0; i < count; i++) {
+    const start = performance.now()
+    ui.change({ picture: names[i % names.length], shuffle: 1 + i })
+    await here()
+    computed.push(ui.result.milliseconds)
+    seen.push(performance.now() - start)
+  }
+  return { computed, seen }
+}"""
+CASES = {  # weights in 8 bits, WebAssembly
+    "float32": (False, True),
+    "int8": (True, True),
+    "int8, without WebAssembly": (True, False),
+}
 
 
 def pictures(folder: Path, size: int) -> tuple[torch.Tensor, list[str]]:
@@ -51,6 +82,21 @@ def pictures(folder: Path, size: int) -> tuple[torch.Tensor, list[str]]:
 
 def quartiles(values: list[float]) -> list[float]:
     return torch.tensor(values).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+
+
+def browse(site: Path, count: int = 100) -> dict[str, object]:
+    """Milliseconds in Chromium, on the page as it is shipped: low quartile, median, high quartile."""
+    from playwright.sync_api import sync_playwright
+
+    with served(site) as address, sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        tab = chromium.new_page()
+        tab.goto(address + "explorer/")
+        tab.locator(".vx").wait_for()
+        times = tab.evaluate(PAGE, count)
+        version = chromium.version
+        chromium.close()
+    return {"version": version, "count": count} | {name: quartiles(ms[20:]) for name, ms in times.items()}
 
 
 def weigh() -> dict[str, list[int]]:
@@ -74,6 +120,15 @@ def render(results: dict) -> str:
         f"{c['milliseconds']:.0f} ({c['low']:.0f}–{c['high']:.0f}) | {c['parse']:.0f} |"
         for name, c in cases.items()
     )
+    page = ""
+    if b := results["browser"]:
+        computed, seen = (
+            f"{median:.0f} ms ({low:.0f}–{high:.0f})" for low, median, high in (b["computed"], b["seen"])
+        )
+        page = f"""
+In Chromium {b["version"]}, on the page of the built site: {computed} to compute a picture, {seen} from the
+change to the new answer on the screen. Medians and quartiles of {b["count"] - 20} pictures, after 20 others.
+"""
     weight = "\n".join(
         f"| {k} | {raw / 1e6:.2f} | {gz / 1e6:.2f} |" for k, (raw, gz) in results["bytes"].items()
     )
@@ -89,7 +144,7 @@ PyTorch in float32, whose own accuracy on them is {results["accuracy"]:.1%}; log
 | weights | same answer | accuracy | logits | ms a picture, median (quartiles) | ms to read |
 |---|---:|---:|---:|---:|---:|
 {rows}
-
+{page}
 | what a visit loads | MB | MB gzipped |
 |---|---:|---:|
 {weight}
@@ -100,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/cifar10-jpeg"))
     parser.add_argument("--out", type=Path, default=RESULTS / "explorer.json")
+    parser.add_argument("--site", type=Path, default=explorer.ROOT / "site", help="the built site")
     parser.add_argument("--render", action="store_true", help="measure nothing; write the Markdown again")
     args = parser.parse_args()
     if rendered(args, render):
@@ -116,9 +172,9 @@ def main() -> None:
         root = Path(folder)
         (root / "run.mjs").write_text(NODE)
         (root / "pictures").write_bytes(b"".join(explorer.raw(image) for image in images))
-        for name, eight in (("float32", False), ("int8", True)):
+        for name, (eight, fast) in CASES.items():
             (root / name).write_bytes(explorer.pack(classifier, eight_bit=eight))
-            command = ["node", root / "run.mjs", ENGINE / "vit.mjs", root / name, root / "pictures"]
+            command = ["node", root / "run.mjs", ENGINE, root / name, root / "pictures", str(fast).lower()]
             run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
             said = json.loads(run.stdout)
             logits = torch.tensor(said["logits"])
@@ -142,9 +198,11 @@ def main() -> None:
         "accuracy": float((exact.argmax(1) == labels).float().mean()),
         "cases": cases,
         "bytes": {},
+        "browser": None,
     }
     save_results(args.out, results, render(results))  # the files of the page hold numbers from here
     results["bytes"] = weigh()
+    results["browser"] = browse(args.site)
     save_results(args.out, results, render(results))
 
 

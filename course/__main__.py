@@ -17,6 +17,7 @@ def main() -> int:
     serving.add_argument("--port", type=int, default=8000)
     add("site", "execute the lessons that are stale, and build the site")
     add("zip", "pack the built site into one file")
+    add("book", "print the built site as one PDF, build/annotated-vit.pdf")
     add("notebooks", "execute the lessons that are stale")
     add("execute", "execute these lessons, fresh or not").add_argument("names", nargs="+", metavar="NAME")
     add("pairs", "check that the .py and .ipynb of each lesson say the same, without outputs")
@@ -49,6 +50,10 @@ def main() -> int:
         from course import packing
 
         return packing.pack()
+    if asked.command == "book":
+        from course import book
+
+        return book.write()
     if asked.command in ("pairs", "sync"):
         from course import pairs
 

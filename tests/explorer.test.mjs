@@ -2,14 +2,19 @@
 import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { test } from "node:test"
+import { accelerator } from "../docs/assets/explorer/simd.mjs"
 import {
-  dot, gelu, interpolate_positions, layer_norm, linear, random_weights, read_weights, rollout, softmax,
+  accelerate, dot, gelu, interpolate_positions, layer_norm, linear, random_weights, read_weights, rollout, softmax,
 } from "../docs/assets/explorer/vit.mjs"
 
 const folder = process.env.EXPLORER
 const bytes = (name) => new Uint8Array(readFileSync(`${folder}/${name}`)).buffer
 const floats = (name) => new Float32Array(bytes(name))
-const models = { f32: read_weights(bytes("vit.f32.bin")), q8: read_weights(bytes("vit.q8.bin")) }
+const read = () => ({ f32: read_weights(bytes("vit.f32.bin")), q8: read_weights(bytes("vit.q8.bin")) })
+const models = read()
+const simd = accelerator(6_000_000)
+accelerate(simd)
+const fast = read() // as a browser with WebAssembly has them: from here on `linear` is that of simd.mjs for these
 const { cases, positions } = JSON.parse(readFileSync(`${folder}/cases.json`))
 const BOUND = 1e-4
 
@@ -23,8 +28,7 @@ function apart(ours, theirs) {
 const joined = (list) => Float32Array.from(list.flatMap((part) => [...part]))
 
 for (const { name, weights, size, options, pixels, logits, lens, attention, rollout: rolled, embedded } of cases) {
-  test(`${name} is what PyTorch computes`, () => {
-    const model = models[weights]
+  for (const [how, model] of Object.entries({ plain: models[weights], fast: fast[weights] })) test(`${name}, ${how}, is what PyTorch computes`, () => {
     const image = model.normalise(new Uint8Array(bytes(pixels)), size, size)
     const ours = model.forward(image, size, size, options)
     assert.ok(apart(ours.logits, logits) < BOUND)
@@ -73,6 +77,24 @@ test("linear is right where rows and columns are no multiples of four", () => {
   const x = fill(N * I), weight = fill(O * I), bias = fill(O), y = linear(x, { weight, bias })
   for (let n = 0; n < N; n++)
     for (let o = 0; o < O; o++) assert.ok(Math.abs(y[n * O + o] - bias[o] - dot(x, n * I, weight, o * I, I)) < 1e-6)
+})
+
+test("four numbers at a time: the same linear, and none where it does not fit", () => {
+  assert.ok(simd, "this Node runs no WebAssembly")
+  const sized = (N, I, O) => {
+    const weight = simd.take(I * O), bias = simd.take(O), x = new Float32Array(N * I)
+    for (const values of [weight, bias, x]) values.forEach((_, i) => (values[i] = Math.sin(i * i + values.length)))
+    return [x, { weight, bias }, N]
+  }
+  for (const [N, I, O] of [[1, 4, 4], [2, 8, 12], [5, 48, 8], [65, 192, 20]]) {
+    const [x, layer] = sized(N, I, O), y = simd.linear(x, layer, N)
+    const plain = linear(x, { weight: layer.weight.slice(), bias: layer.bias.slice() })
+    assert.ok(apart(y, plain) < 1e-5)
+    assert.deepEqual(linear(x, layer), y, "linear does not use it")
+  }
+  assert.equal(simd.linear(...sized(3, 6, 8)), null)
+  assert.equal(simd.linear(...sized(3, 8, 10)), null)
+  assert.equal(simd.linear(new Float32Array(4 * 200_000), sized(1, 4, 4)[1], 200_000), null)
 })
 
 test("GELU and layer norm on numbers that can be checked by hand", () => {

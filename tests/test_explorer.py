@@ -54,5 +54,8 @@ def test_the_measurements_hold_what_the_page_promises():
     assert case["agree"] >= 990
     assert results["cases"]["float32"]["agree"] == 1000
     assert results["cases"]["float32"]["logits"] < 1e-4
+    assert results["cases"]["int8, without WebAssembly"]["agree"] >= 990
+    assert case["milliseconds"] < 100
+    assert results["browser"]["computed"][1] < 100
     raw, _ = map(sum, zip(*results["bytes"].values(), strict=True))
     assert raw < 3_500_000

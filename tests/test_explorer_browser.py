@@ -1,10 +1,12 @@
 """The explorer in a headless Chromium, wide and narrow: tour, free mode, links. `make site` first."""
 
 import functools
+import io
 import json
 import re
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from test_pages_browser import NARROW, WIDE, address, browser, watched  # noqa: F401
 
@@ -102,6 +104,73 @@ def test_a_link_opens_its_state(tab, address):  # noqa: F811
     tab.locator(".vx-status", has_text="The model is here").wait_for(timeout=60_000)
     expect(panel(tab, "choose").locator("input[type=range]")).to_have_value("3")
     expect(panel(tab, "map").locator("[role=gridcell]").nth(19)).to_have_attribute("aria-selected", "true")
+
+
+def png(colour):
+    """A file of one colour, as a file chooser hands it over."""
+    packed = io.BytesIO()
+    Image.new("RGB", (70, 50), colour).save(packed, "PNG")
+    return {"name": f"{colour}.png", "mimeType": "image/png", "buffer": packed.getvalue()}
+
+
+PASTE = """colour => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 60, height: 40 })
+    const pen = canvas.getContext('2d')
+    pen.fillStyle = colour
+    pen.fillRect(0, 0, 60, 40)
+    return new Promise(done => canvas.toBlob(blob => {
+        const clipboardData = new DataTransfer()
+        clipboardData.items.add(new File([blob], 'image.png', { type: 'image/png' }))
+        document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }))
+        done()
+    }))
+}"""
+SHOWN = """([x, y]) => {
+    const canvas = document.querySelector('[data-panel=picture] canvas')
+    return [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)
+}"""
+
+
+def test_pictures_of_ones_own(tab):
+    """Opened, pasted and drawn: what the model is shown, and that nothing of it leaves the page."""
+    load(tab)
+    sent = []
+    tab.on("request", lambda r: sent.append(r.url) if r.method != "GET" or r.post_data else None)
+    shown = lambda x=16, y=16: tab.evaluate(SHOWN, [x, y])
+    chooser, cat = panel(tab, "pictures").locator("input[type=file]"), answer(tab)
+
+    chooser.set_input_files(png("red"))
+    red = changed(tab, cat)
+    assert shown() == shown(31, 0) == [255, 0, 0]
+    assert panel(tab, "pictures").locator("[data-name=own]").get_attribute("aria-pressed") == "true"
+    panel(tab, "pictures").locator("[data-name=chelsea]").click()
+    assert changed(tab, red) == cat
+    chooser.set_input_files(png("red"))  # the same file again
+    assert changed(tab, cat) == red
+
+    chooser.set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+    tab.locator(".vx-status", has_text="not a picture").wait_for()
+    assert answer(tab) == red
+
+    tab.evaluate(PASTE, "blue")
+    blue = changed(tab, red)
+    assert shown() == [0, 0, 255]
+
+    panel(tab, "pictures").get_by_role("button", name="Draw").click()
+    blank = changed(tab, blue)
+    assert shown() == [255, 255, 255]
+    sketch = tab.locator(".vx-sketch")
+    sketch.scroll_into_view_if_needed()
+    box = sketch.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + 20, middle)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] - 20, middle, steps=4)
+    tab.mouse.up()
+    changed(tab, blank)
+    assert max(shown()) < 80
+    assert shown(16, 2) == [255, 255, 255]
+    assert not sent
 
 
 def longest_task(tab, act):

@@ -7,7 +7,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import threading
 import zipfile
 from pathlib import Path
@@ -16,25 +15,12 @@ import pytest
 from playwright.sync_api import TimeoutError, sync_playwright
 
 from course import packing
+from course.browser import FLAGS, find_chromium
 
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Slides and other languages have tests of their own; two quizzes stand for all.
 ONE_OF_MANY = r"slides/.|quizzes/(?!0[05]_)\d\d_|(?:zh|ja)/"
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
-
-
-def find_chromium():
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    return found or (str(MAC) if MAC.exists() else None)
 
 
 def pages():

@@ -157,6 +157,8 @@ def folds(html, cells, words):
 def on_post_page(output, page, config):
     """Drop the theme's indentation around the article, a tenth of a lesson's weight, and needless quotes."""
     before, article, after = re.split(r"(<article.*</article>)", output, flags=re.DOTALL)
+    if not page.url.startswith("api/"):  # the only pages with what mkdocstrings makes
+        before = re.sub(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">', "", before)
     before, after = (re.sub(r"\s*\n\s*", "\n", part) for part in (before, after))
     names = re.compile(r'(<span class="md-ellipsis">)\n([^\n]*)\n(?=</span>)')  # of pages, in the navigation
     bare = lambda tag: re.sub(r'="([\w.#/-]+)"(?=[ >])', r"=\1", tag[0])

@@ -82,6 +82,7 @@ def numbers(markdown, first):
         "agree": first["measured"]["agree"],
         "of": f"{first['measured']['count']:,}",
         "milliseconds": f"{first['measured']['milliseconds']:.0f}",
+        "plain": f"{first['measured']['plain']:.0f}",
         "parameters": f"{config['parameters']:,}",
         "depth": config["depth"],
         "heads": config["num_heads"],

@@ -266,7 +266,7 @@ class Explorer {
   build() {
     const w = this.words
     const section = (name, ...children) => el("section", { "data-panel": name, class: "vx-panel" }, ...children)
-    const title = (name) => el("h3", { text: w[name] })
+    const title = (name) => el(this.heading(), { class: "vx-title", text: w[name] })
     this.button = el("button", { type: "button", class: "vx-load", on: { click: () => this.load() } })
     this.status = el("p", { class: "vx-status", role: "status" })
     this.bar = el("progress", { max: 1, "aria-label": w.load, hidden: true })
@@ -274,7 +274,11 @@ class Explorer {
     this.link = el("button", { type: "button", on: { click: () => this.copy() }, text: w.link })
 
     this.thumbs = el("div", { class: "vx-thumbs", role: "group", "aria-label": w.pictures })
-    const file = el("input", { type: "file", accept: "image/*", class: "vx-file", "aria-label": w.open, on: { change: () => file.files[0] && this.open(file.files[0]) } })
+    const file = el("input", { type: "file", accept: "image/*", class: "vx-file", "aria-label": w.open, on: { change: () => {
+      const [chosen] = file.files
+      file.value = "" // so that the same file can be opened again
+      if (chosen) this.open(chosen)
+    } } })
     this.sketch = this.drawing()
     this.picture = this.board(w.picture)
     this.map = this.board(w.map)
@@ -343,6 +347,12 @@ class Explorer {
     this.fallback = [...this.root.childNodes]
     this.root.replaceChildren(body)
     this.button.textContent = fill(w.load, { size: this.megabytes() })
+  }
+
+  // One level below the heading that stands before the explorer on its page.
+  heading() {
+    const before = [...document.querySelectorAll("h1, h2, h3")].filter((h) => !this.root.contains(h) && h.compareDocumentPosition(this.root) & 4)
+    return `h${1 + Number(before.at(-1)?.tagName[1] ?? 1)}`
   }
 
   megabytes() {
@@ -547,7 +557,7 @@ class Explorer {
     const moved = this.tour.dataset.look && !this.tour.dataset.look.startsWith(`${stop.id} `)
     this.tour.dataset.look = look
     const go = (to) => ({ click: () => this.change({ stop: to }) })
-    const heading = el("h3", { text: stop.title, tabindex: -1 })
+    const heading = el(this.heading(), { text: stop.title, tabindex: -1 })
     this.tour.replaceChildren(
       el("ol", { class: "vx-dots" }, ...w.stops.map((other, i) => el("li", {}, el("button", { type: "button", class: this.ticks.has(other.id) ? "vx-ticked" : "", "aria-current": i + 1 === s.stop ? "step" : undefined, "aria-label": `${fill(w.stop, { n: i + 1, count })}: ${other.title}, ${this.ticks.has(other.id) ? w.did : w.todo}`, title: other.title, on: go(i + 1), text: this.ticks.has(other.id) ? "✓" : i + 1 })))),
       heading, el("p", { text: fill(stop.text, values) }),

@@ -1,5 +1,6 @@
 // The model's own thread: the page never waits for it. In: {load} or {run}. Out: progress, ready, a result, an error.
-import { random_weights, read_weights, rollout } from "./vit.mjs"
+import { accelerator } from "./simd.mjs"
+import { accelerate, random_weights, read_weights, rollout } from "./vit.mjs"
 
 let trained = null
 let twin = { seed: null, model: null } // the model with random weights that was asked for last
@@ -19,6 +20,7 @@ async function load({ url, bytes }) {
     got += value.length
     postMessage({ progress: got / bytes })
   }
+  accelerate(accelerator(bytes)) // one number a byte
   trained = read_weights(file.buffer)
   postMessage({ ready: true })
 }
