@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PY    := "$(BIN)/python" -m
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help setup notebooks site zip serve test lint units pairs check sync handout quiz lab bench clean
+.PHONY: help setup notebooks site zip serve test lint units pairs check sync handout quiz grader course rehearsal lab bench clean
 
 help: ## list the targets
 	@echo "The Annotated Vision Transformer"; echo
@@ -79,6 +79,15 @@ handout: $(READY) ## the lessons without solutions, a cell for each answer, into
 quiz: $(READY) ## the quizzes as Moodle XML and as sheets with a key, into build/quizzes/
 	@$(PY) course quiz
 
+grader: $(READY) ## install nbgrader, for graded exercises
+	@$(PY) pip install -q --disable-pip-version-check --no-deps -r course/grading/requirements.txt
+
+course: grader ## graded exercises with hidden tests, and a variant of each, for nbgrader, into classroom/
+	@$(PY) course assignments
+
+rehearsal: grader ## thirty imagined pupils, from an assignment through Moodle's zip to their grades (minutes)
+	@$(PY) course rehearse
+
 lab: $(READY) ## open the lessons in JupyterLab
 	@$(PY) course lab
 
@@ -89,5 +98,5 @@ bench: $(READY) ## measure loading, the two attention paths, and images per seco
 	@"$(BIN)/python" benchmarks/attention_paths.py
 	@"$(BIN)/python" benchmarks/throughput.py
 
-clean: ## remove what was made (not .venv)
+clean: ## remove what was made (not .venv, and not classroom/, which holds what pupils handed in)
 	rm -rf build site .pytest_cache .ruff_cache
