@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PY    := "$(BIN)/python" -m
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help setup notebooks site zip serve test lint units pairs check sync handout quiz grader course rehearsal lab bench clean
+.PHONY: help setup notebooks site zip archive serve test lint units pairs check sync handout quiz grader course rehearsal lab bench clean
 
 help: ## list the targets
 	@echo "The Annotated Vision Transformer"; echo
@@ -47,6 +47,9 @@ site: $(READY) ## execute what is stale, and build the site into site/
 
 zip: site ## the whole site in one file, build/annotated-vit.zip, to read without a network
 	@$(PY) course zip
+
+archive: $(READY) ## all that a room without a network needs, in build/annotated-vit-offline.zip (TORCH_INDEX as for setup)
+	@$(PY) course archive $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
 serve: $(READY) ## show the site at http://127.0.0.1:8000 (PORT=... for another) while stale lessons are executed
 	@$(PY) course serve --port $(PORT)

@@ -18,6 +18,8 @@ def main() -> int:
     serving.add_argument("--port", type=int, default=8000)
     add("site", "execute the lessons that are stale, and build the site")
     add("zip", "pack the built site into one file")
+    archiving = add("archive", "pack all that is needed where there is no network into one file")
+    archiving.add_argument("--torch-index", metavar="URL", help="where PyTorch is taken from, if not PyPI")
     add("notebooks", "execute the lessons that are stale")
     add("execute", "execute these lessons, fresh or not").add_argument("names", nargs="+", metavar="NAME")
     add("pairs", "check that the .py and .ipynb of each lesson say the same, without outputs")
@@ -61,6 +63,11 @@ def main() -> int:
         from course import packing
 
         return packing.pack()
+    if asked.command == "archive":
+        from course import offline
+
+        offline.fetch(asked.torch_index)
+        return offline.pack()
     if asked.command in ("pairs", "sync"):
         from course import pairs
 

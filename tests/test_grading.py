@@ -278,11 +278,11 @@ def test_from_an_assignment_to_the_grades(tmp_path, monkeypatch, capsys, nbgrade
     assert not [word for word in (seed, "SOLUTION", "HIDDEN", "judge") if word in text]
     empty = nbformat.read(release, as_version=4)
     full = nbformat.read(tmp_path / "source" / NAME / f"{NAME}.ipynb", as_version=4)
-    wrong = rehearsal.answered(release, {n: rehearsal.program(1, n, mistake=1) for n in (1, 2, 3, 4)})
-    mixed = rehearsal.answered(release, {1: rehearsal.program(1, 1), 2: "def put_back(:", 4: "1 / 0"})
+    answers = {n: rehearsal.program(1, n, mistake) for n, mistake in ((1, None), (3, 1), (4, 0))}
+    mixed = rehearsal.answered(release, answers | {2: "def put_back(:"})
     mixed.cells = [cell for cell in mixed.cells if cell.id != "points-1"]
     deadly = rehearsal.answered(release, {1: "import os\n\nos._exit(1)"})
-    files = {"Full_11": full, "Empty_12": empty, "Wrong_13": wrong, "Mixed_14": mixed, "Deadly_15": deadly}
+    files = {"Full_11": full, "Empty_12": empty, "Mixed_13": mixed, "Deadly_14": deadly}
     files = {f"{who}{MOODLE}/{NAME}.ipynb": notebook for who, notebook in files.items()}
     moodle.collect(tmp_path, NAME, zipped(tmp_path / "moodle.zip", files))
     people = {number: who["name"] for number, who in moodle.people(tmp_path, NAME).items()}
@@ -292,10 +292,10 @@ def test_from_an_assignment_to_the_grades(tmp_path, monkeypatch, capsys, nbgrade
     said = capsys.readouterr().out
     assert "Full: 6 of 6\n" in said
     assert "Empty: 0 of 6\n    1.1 is not written yet.\n" in said
-    assert "Wrong: 0 of 6\n" in said
-    for item in assignments.graded(1).values():
-        assert f"    1.{item.number} is not right yet. {item.mistakes[1][0]}\n" in said
-    assert "Mixed: 1 of 6\n" in said  # and the test that was deleted is back
+    assert "Mixed: 1 of 6\n    1.2 is not written yet.\n" in said  # and the test that was deleted is back
+    items = assignments.graded(1)
+    for number, mistake in ((3, 1), (4, 0)):
+        assert f"    1.{number} is not right yet. {items[number].mistakes[mistake][0]}\n" in said
     assert "Deadly: NOT GRADED, " in said
     assert "== without a grade: Deadly\n" in said
 
@@ -312,22 +312,18 @@ def test_from_an_assignment_to_the_grades(tmp_path, monkeypatch, capsys, nbgrade
     assert {n: (row["Grade"], row["Maximum grade"]) for n, row in rows.items()} == {
         "Participant 11": ("6", "6"),
         "Participant 12": ("0", "6"),
-        "Participant 13": ("0", "6"),
-        "Participant 14": ("1", "6"),
+        "Participant 13": ("1", "6"),
     }
     assert rows["Participant 11"]["Email address"] == "full@x.org"
-    assert rows["Participant 13"]["Feedback comments"].startswith("1.1 is not right yet. The shape is right")
+    told = rows["Participant 13"]["Feedback comments"]
+    assert told.startswith("1.2 is not written yet. 1.3 is not right yet. The first column asks for")
     feedback = tmp_path / "moodle" / f"{NAME}-feedback.zip"
-    assert for_moodle(feedback, people) == dict.fromkeys(("11", "12", "13", "14"), f"{NAME}.html")
-    page = zipfile.ZipFile(feedback).read(f"Wrong_13{MOODLE}/{NAME}.html").decode()
-    assert "to exchange two axes takes transpose" in page
+    assert for_moodle(feedback, people) == dict.fromkeys(("11", "12", "13"), f"{NAME}.html")
+    page = zipfile.ZipFile(feedback).read(f"Mixed_13{MOODLE}/{NAME}.html").decode()
+    assert "You took the picture for a square." in page
     assert not [line for line in page.splitlines() if 'src="http' in line or 'href="http' in line]
 
-    # Once more: nothing is graded twice, and what has changed is.
-    shutil.rmtree(tmp_path / "submitted" / "15")
-    files = {f"Empty_12{MOODLE}/{NAME}.ipynb": full}
-    moodle.collect(tmp_path, NAME, zipped(tmp_path / "moodle.zip", files))
+    # Once more: nothing is graded twice.
+    shutil.rmtree(tmp_path / "submitted" / "14")
     assert marking.grade(tmp_path, NAME, people) == 0
-    said = capsys.readouterr().out
-    assert said.count("graded before") == 3
-    assert "Empty: 6 of 6\n" in said
+    assert capsys.readouterr().out.count("graded before") == 3

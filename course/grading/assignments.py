@@ -28,13 +28,11 @@ c = get_config()
 c.CourseDirectory.course_id = "vit"
 c.ClearSolutions.code_stub = {"python": ""}  # the stub stands above the solution
 c.OverwriteCells.add_missing_cells = True  # a pupil may delete a test
+c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 c.Execute.timeout = 60  # seconds for a cell: then it is stopped and gets no points
 c.FileNameCollectorPlugin.named_regexp = (  # for nbgrader's zip_collect; `course collect` forgives more
     r".*/[^/]+_(?P<student_id>\\d+)_assignsubmission_file_?/(?P<file_id>[^/]+)"
 )
-c.HTMLExporter.mathjax_url = ""  # a pupil's feedback asks no other host
-c.HTMLExporter.require_js_url = ""
-c.HTMLExporter.jquery_url = ""
 """
 WELCOME = """\
 # {title}

@@ -8,6 +8,7 @@ import os
 import re
 import sysconfig
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from traitlets.config import PyFileConfigLoader
 
 from course.lessons import environment, say
 
+ELSEWHERE = re.compile(r'<script[^>]*\bsrc="https?:[^"]*"[^>]*>\s*</script>')
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -51,7 +53,8 @@ def nbgrader(folder: Path) -> Iterator[Any]:
     log = logging.getLogger("traitlets")
     log.handlers, log.propagate = [logging.NullHandler()], False
     try:
-        yield NbGraderAPI(config=config)
+        with warnings.catch_warnings(action="ignore"):  # of SQLAlchemy about how nbgrader uses it
+            yield NbGraderAPI(config=config)
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -96,6 +99,8 @@ def grade(folder: Path, name: str, people: dict[str, str], again: bool = False) 
                 failed.append(who)
                 print(f"{who}: NOT GRADED, {why}", flush=True)
                 continue
+            page = folder / "feedback" / pupil / name / f"{name}.html"  # which would ask others for MathJax
+            page.write_text(ELSEWHERE.sub("", page.read_text(encoding="utf-8")), encoding="utf-8")
             mine = marks(grader, folder, name, pupil)
             print(f"{who}: {mine.score:g} of {mine.most:g}", *mine.comments, sep="\n    ", flush=True)
     say(f"{len(pupils) - len(failed)} of {len(pupils)} graded, in {time.perf_counter() - began:.0f} s")
