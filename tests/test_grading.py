@@ -47,14 +47,25 @@ def test_a_variant_is_judged_as_the_exercise_is(lesson):
     assert hidden.is_fair(lesson, seed=7, is_variant=True)
 
 
+def same(a, b):
+    """Whether two inputs are equal; programs among them count as equal."""
+    if isinstance(a, torch.Tensor | torch.nn.Module):
+        return unchanged(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return callable(a) or a == b
+
+
 @pytest.mark.parametrize("item", CHECKED, ids=hidden.key)
 def test_nobody_knows_the_hidden_inputs(item):
-    """Another seed, other inputs. Only what asks for a value has none."""
+    """Another seed, other inputs. Only what asks for a value has none, and 9.5 is given programs."""
     a, b = (hidden.harder(item).inputs(seed) for seed in (1, 2))
-    assert item.is_value or not unchanged(a, b)
+    assert item.is_value or hidden.key(item) == "9.5" or not same(a, b)
     if hidden.key(item) in hidden.MORE:
         known = item.inputs(1)
-        assert unchanged(known, item.inputs(2)), "its own inputs are random: it needs no more"
+        assert same(known, item.inputs(2)), "its own inputs are random: it needs no more"
         harder = hidden.harder(item)
         named = [harder.judge(wrong, 1).mistake for _, wrong in item.mistakes]
         assert named == [*range(len(item.mistakes))]
@@ -238,8 +249,9 @@ def test_the_list_of_a_class(tmp_path):
         moodle.class_list(path)
 
 
-@pytest.mark.parametrize("path", [BARE, f"{Path(sys.executable).parent}:{BARE}"], ids=["without", "with"])
-def test_whether_or_not_the_environment_is_on_the_path(path, tmp_path, monkeypatch, nbgrader):
+def test_the_environment_may_be_on_the_path(tmp_path, monkeypatch, nbgrader):
+    """That it need not be is asked below, where all is done without."""
+    path = f"{Path(sys.executable).parent}:{BARE}"
     monkeypatch.setenv("PATH", path)
     (tmp_path / "nbgrader_config.py").write_text(assignments.CONFIG)
     with marking.nbgrader(tmp_path) as grader, grader.gradebook as book:  # asks alembic for its version

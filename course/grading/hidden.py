@@ -58,6 +58,7 @@ MORE: dict[str, Callable[[], list[tuple]]] = {
     "9.1": lambda: [(n(3, 99),) for _ in range(2)],
     "10.1": lambda: [([n(1, 3) for _ in range(n(3, 6))],) for _ in range(2)],
     "10.4": lambda: [(f(0.3, 1.5), f(0.8, 2.5)) for _ in range(2)],
+    "11.1": lambda: [({name: torch.zeros(n(1, 2), n(1, 3)) for name in "fedcba"},) for _ in range(2)],
     "12.2": lambda: [(f(1e8, 1e9), f(1e12, 1e13), f(1e14, 1e15), f(0.2, 0.6), f(0.3, 0.7))],
 }
 
