@@ -6,7 +6,6 @@ A notebook that cannot be graded costs nobody else their grade: it is named, and
 import logging
 import os
 import re
-import sysconfig
 import time
 import warnings
 from collections.abc import Iterator
@@ -33,12 +32,14 @@ class Marks(NamedTuple):
 
 @contextmanager
 def nbgrader(folder: Path) -> Iterator[Any]:
-    """nbgrader's API on a course folder.
+    """nbgrader's API on a course folder. Its kernels find this `course`, and use one thread.
 
-    nbgrader starts `alembic` as a program, and so it must be on the PATH; that a virtual environment is
-    activated is not asked for. Its kernels find this `course`, and use one thread.
+    nbgrader asks a program, `alembic`, for the version of its tables. That is found only in an environment
+    that is activated, and in a folder whose name a shell can stand. So the library is asked instead.
     """
     try:
+        from alembic.script import ScriptDirectory
+        from nbgrader import api, dbutil
         from nbgrader.apps import NbGraderAPI
     except ImportError:
         how = "make course, or pip install --no-deps -r course/grading/requirements.txt"
@@ -46,8 +47,8 @@ def nbgrader(folder: Path) -> Iterator[Any]:
     if not (folder / "nbgrader_config.py").exists():
         raise ValueError(f"{folder} is no course folder: python -m course assignments makes one")
     before = dict(os.environ)
-    path = os.pathsep.join(filter(None, [sysconfig.get_path("scripts"), os.environ.get("PATH")]))
-    os.environ |= environment(threads=1) | {"PATH": path}
+    os.environ |= environment(threads=1)
+    api.get_alembic_version = lambda: ScriptDirectory(dbutil.ALEMBIC_DIR).get_current_head()
     config = PyFileConfigLoader("nbgrader_config.py", path=str(folder)).load_config()
     config.CourseDirectory.root = str(folder.resolve())
     log = logging.getLogger("traitlets")
