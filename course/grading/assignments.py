@@ -49,7 +49,7 @@ UNCHECKED = (
     "answer before it is handed in, so try yours on something small."
 )
 POINTS = {"easy": 1, "medium": 2, "hard": 3}
-LINK = re.compile(r"\[([^\]]+)\]\((?:#|\d\d_)[^)]*\)")  # to a place that a lone notebook does not have
+LINK = re.compile(r"\[([^\]]+)\]\((?:#|\d\d_|\.\.)[^)]*\)")  # to a place that a lone notebook does not have
 IMPORT = re.compile(r"^(?:import|from) (?!vit\.course).+\n", re.MULTILINE)
 
 
@@ -91,17 +91,16 @@ def turned(item: Exercise) -> str:
 
 
 def retold(text: str, item: Exercise) -> str:
-    """A question of the lesson as that of the variant: with its name and order, and what else is other."""
+    """A question of the lesson as that of the variant: with its name and order, and what else differs."""
     other, ask = hidden.variant(item), hidden.twists().get(hidden.key(item), {}).get("ask", "")
-    call = lambda function: re.escape(f"{function.name}(")
-    text = re.sub(r"(?:\s+Then|,?\s+and)\s+`check\([^`]*\)`", "", text)
-    if item.is_value or inspect.isclass(item.right):
-        text = re.sub(rf"`{item.name}`", f"`{other.name}`", text)
-        return f"{text}\n\n**Other than in the lesson:** the answer is called `{other.name}`. {ask}".strip()
-    names = [*inspect.signature(other.right).parameters]
-    text = re.sub(rf"`{call(item)}[^`]*`", f"`{other.name}({', '.join(names)})`", text)
-    order = f", and the order of its arguments, `({', '.join(names)})`" if len(names) > 1 else ""
-    return f"{text}\n\n**Other than in the lesson:** the name, `{other.name}`{order}. {ask}".strip()
+    names = [*inspect.signature(item.right).parameters] if inspect.isfunction(item.right) else []
+    call = f"({', '.join(names[::-1])})"
+    text = re.sub(r"`check\([^`]*\)`", "hand it in", text)
+    theirs = rf"`{item.name}\({r',\s+'.join(names)}\)`"  # perhaps on two lines
+    text = re.sub(theirs, f"`{other.name}{call}`", text)
+    text = re.sub(rf"`{item.name}( =[^`]*)?`", rf"`{other.name}\1`", text)
+    order = f", and the order of its arguments, `{call}`" if len(names) > 1 else ""
+    return f"{text}\n\n**Different from the lesson:** the name, `{other.name}`{order}. {ask}".strip()
 
 
 def source(notebook: NotebookNode, name: str, seed: int, is_variant: bool = False) -> NotebookNode:
