@@ -19,7 +19,7 @@ NOTE = """The Annotated Vision Transformer, with all that it needs where there i
 
 For {system} and Python {python}, which have to be there, and make. In this folder:
 
-    export PIP_NO_INDEX=1 PIP_FIND_LINKS="$PWD/wheels"
+    export PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels
     make serve
 
 installs the wheels and shows the site while the lessons are executed. `make lab` opens them in JupyterLab,

@@ -41,7 +41,7 @@ def pupil(lesson: int, i: int, is_variant: bool = False) -> tuple[dict[int, str]
     """The answers of pupil i, and which are right: 0 has all, 1 none, and the others make mistakes."""
     answers, right = {}, set()
     for number, item in assignments.graded(lesson).items() if i != 1 else ():
-        choice = (7 * i + 3 * number) % (2 * len(item.mistakes) + 1) if i else len(item.mistakes)
+        choice = (11 * i + 3 * number) % (2 * len(item.mistakes) + 1) if i else len(item.mistakes)
         wrong = choice if choice < len(item.mistakes) else None
         answers[number] = program(lesson, number, wrong, is_variant)
         right |= {number} if wrong is None else set()
