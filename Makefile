@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PY    := "$(BIN)/python" -m
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help setup notebooks site zip book serve test lint units pairs check sync handout quiz translations lab bench clean
+.PHONY: help setup notebooks site zip book archive serve test lint units pairs check sync handout quiz translations grader course rehearsal lab bench clean
 
 help: ## list the targets
 	@echo "The Annotated Vision Transformer"; echo
@@ -51,6 +51,9 @@ zip: site ## the whole site in one file, build/annotated-vit.zip, to read withou
 book: site ## the whole site as one PDF, build/annotated-vit.pdf, with the answers at the end (needs Chromium or Chrome)
 	@$(PY) course book
 
+archive: $(READY) ## all that a room without a network needs, in build/annotated-vit-offline.zip (TORCH_INDEX as for setup)
+	@$(PY) course archive $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+
 serve: $(READY) ## show the site at http://127.0.0.1:8000 (PORT=... for another) while stale lessons are executed
 	@$(PY) course serve --port $(PORT)
 
@@ -85,6 +88,15 @@ translations: $(READY) ## bring the catalogues of locale/ in step with the Engli
 quiz: $(READY) ## the quizzes as Moodle XML and as sheets with a key, into build/quizzes/
 	@$(PY) course quiz
 
+grader: $(READY) ## install nbgrader, for graded exercises
+	@$(PY) pip install -q --disable-pip-version-check --no-deps -r course/grading/requirements.txt
+
+course: grader ## graded exercises with hidden tests, and a variant of each, for nbgrader, into classroom/
+	@$(PY) course assignments
+
+rehearsal: grader ## thirty imagined pupils, from an assignment through Moodle's zip to their grades (minutes)
+	@$(PY) course rehearse
+
 lab: $(READY) ## open the lessons in JupyterLab
 	@$(PY) course lab
 
@@ -95,5 +107,5 @@ bench: $(READY) ## measure loading, the two attention paths, and images per seco
 	@"$(BIN)/python" benchmarks/attention_paths.py
 	@"$(BIN)/python" benchmarks/throughput.py
 
-clean: ## remove what was made (not .venv)
+clean: ## remove what was made (not .venv, and not classroom/, which holds what pupils handed in)
 	rm -rf build site .pytest_cache .ruff_cache

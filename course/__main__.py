@@ -4,6 +4,7 @@ import argparse
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from course import lessons
 
@@ -18,6 +19,8 @@ def main() -> int:
     add("site", "execute the lessons that are stale, and build the site")
     add("zip", "pack the built site into one file")
     add("book", "print the built site as one PDF, build/annotated-vit.pdf")
+    archiving = add("archive", "pack all that is needed where there is no network into one file")
+    archiving.add_argument("--torch-index", metavar="URL", help="where PyTorch is taken from, if not PyPI")
     add("notebooks", "execute the lessons that are stale")
     add("execute", "execute these lessons, fresh or not").add_argument("names", nargs="+", metavar="NAME")
     add("pairs", "check that the .py and .ipynb of each lesson say the same, without outputs")
@@ -36,6 +39,28 @@ def main() -> int:
         translating.add_argument("source", help="such as notebooks/03_attention or docs/teach.md")
         if name == "fill":
             translating.add_argument("file", type=argparse.FileType(encoding="utf-8"))
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--folder", type=Path, default=lessons.ROOT / "classroom", help="of the course, for nbgrader"
+    )
+    graded = lambda name, text: commands.add_parser(name, help=text, description=text, parents=[where])
+    making = graded(
+        "assignments", "write the exercises as nbgrader assignments, with hidden tests and variants"
+    )
+    making.add_argument(
+        "names", nargs="*", metavar="NAME", help="such as 03_attention or 03_attention_b; or all"
+    )
+    taking = graded("collect", "take submissions out of Moodle's zip")
+    grading = graded("grade", "autograde what was collected, and write feedback")
+    giving = graded("grades", "write the table of grades and the zip of feedback for Moodle")
+    for command in (taking, grading, giving):
+        command.add_argument("name", metavar="NAME")
+    taking.add_argument("zip", type=Path)
+    grading.add_argument("--again", action="store_true", help="also what is graded already")
+    giving.add_argument("--class", dest="listed", type=Path, metavar="CSV", help="with names and addresses")
+    trying = add("rehearse", "take thirty imagined pupils from an assignment to their grades")
+    trying.add_argument("name", nargs="?", default="03_attention", metavar="NAME")
+    trying.add_argument("--pupils", type=int, default=30)
     add("lab", "open the lessons in JupyterLab")
     asked = parser.parse_args()
 
@@ -54,6 +79,11 @@ def main() -> int:
         from course import book
 
         return book.write()
+    if asked.command == "archive":
+        from course import offline
+
+        offline.fetch(asked.torch_index)
+        return offline.pack()
     if asked.command in ("pairs", "sync"):
         from course import pairs
 
@@ -70,6 +100,8 @@ def main() -> int:
         from course import catalogues
 
         return catalogues.command(asked)
+    if asked.command in ("assignments", "collect", "grade", "grades", "rehearse"):
+        return graded_use(asked)
     if asked.command == "lab":
         where = [sys.executable, "-m", "jupyterlab", str(lessons.NOTEBOOKS)]
         return subprocess.call(where, env=lessons.environment())
@@ -83,6 +115,22 @@ def main() -> int:
     for _ in runs:
         pass
     return runs.report()
+
+
+def graded_use(asked: argparse.Namespace) -> int:
+    """What a teacher does with nbgrader; the exit code."""
+    from course.grading import assignments, marking, moodle, rehearsal
+
+    if asked.command == "assignments":
+        return assignments.write(asked.folder, asked.names)
+    if asked.command == "rehearse":
+        return rehearsal.rehearse(asked.name, asked.pupils)
+    if asked.command == "collect":
+        return moodle.collect(asked.folder, asked.name, asked.zip)
+    if asked.command == "grade":
+        people = {number: who["name"] for number, who in moodle.people(asked.folder, asked.name).items()}
+        return marking.grade(asked.folder, asked.name, people, asked.again)
+    return moodle.grades(asked.folder, asked.name, asked.listed)
 
 
 if __name__ == "__main__":

@@ -316,6 +316,20 @@ def test_slides(page):
     assert [image["alt"] for image in figures] == [slide.alt for slide in deck if slide.kind == "figure"]
 
 
+def graded(root):
+    """Files that hold sources or hidden tests of graded exercises."""
+    marks = (b"BEGIN HIDDEN TESTS", b"BEGIN SOLUTION", b"course.grading.hidden")
+    kinds = (".html", ".ipynb", ".json", ".md", ".txt", ".xml")
+    files = (path for path in root.rglob("*") if path.suffix in kinds)
+    return [path.name for path in files if any(mark in path.read_bytes() for mark in marks)]
+
+
+def test_graded_exercises_are_not_published(tmp_path):
+    assert not graded(SITE)
+    (tmp_path / "one.ipynb").write_text("### BEGIN HIDDEN TESTS")
+    assert graded(tmp_path) == ["one.ipynb"]
+
+
 def test_teaching_pages_are_filled():
     """What is made from the lessons is there: each lesson, and messages that somebody may search for."""
     names = [page.split("/")[1] for page in LESSONS]

@@ -10,12 +10,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from course import lessons, pairs
+from course import lessons, offline, pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 # What people call folders. (A colon cannot be: venv itself refuses it.)
@@ -437,3 +438,25 @@ def test_a_damaged_notebook_is_one_line_and_stays(pair, capsys):
     assert "one.ipynb is missing" in capsys.readouterr().out
     assert pairs.sync() == 0
     assert "x = 1" in ipynb.read_text()
+
+
+def test_the_archive_for_a_room_without_a_network(tmp_path, monkeypatch):
+    """What is in the repository, the wheels, and how to install them. `make archive` fetches the wheels."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "one-1.0-py3-none-any.whl").write_bytes(b"a wheel")
+    monkeypatch.setattr(offline, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match="no git repository"):
+        offline.tracked()
+    for name in ("Makefile", "notes.txt"):
+        (tmp_path / name).write_text(name)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "Makefile"], cwd=tmp_path, check=True)
+    assert offline.pack(wheels, tmp_path / "all.zip") == 0
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert sorted(archive.namelist()) == [
+            "annotated-vit/Makefile",
+            "annotated-vit/READ-ME-OFFLINE.txt",
+            "annotated-vit/wheels/one-1.0-py3-none-any.whl",
+        ]
+        assert "PIP_NO_INDEX=1" in archive.read("annotated-vit/READ-ME-OFFLINE.txt").decode()
