@@ -164,6 +164,8 @@ def in_yaml(data: Any, translate: Translate, kind: str = "") -> Any:
         left = NAMES.get(kind, set())
         if kind == "explorer" and "task" in data:  # a stop's link is the name of an attribute
             left = left | {"link"}
+        if kind == "teach" and isinstance(data.get("expect"), str):  # the label, and no list of names
+            left = left - {"expect"}
         return {key: value if key in left else in_yaml(value, translate, kind) for key, value in data.items()}
     if isinstance(data, list):
         if kind == "search":  # the words that shall find a section are one message

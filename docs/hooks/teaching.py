@@ -14,6 +14,7 @@ import lessons as strip
 import reading
 
 from course import errors, quiz, slides, worksheet
+from course.messages import together
 
 LEAD = re.compile(r"^## [^\n]*\{ #exercises \}", re.MULTILINE)  # before it stands the link to the quiz
 
@@ -56,13 +57,13 @@ def guide(config):
         parts += [
             f"### {titles[path.stem]} {{ #lesson-{path.stem[:2]} }}",
             f"[{words['slides']}](slides/{path.stem}.html) · [{words['quiz']}](quizzes/{path.stem}.md)",
-            f"**{words['show']}.** {own['show']}",
-            f"**{words['ask']}.** {' '.join(asked[:3])}",
-            f"**{words['skip']}.** {own['skip']}",
+            f"**{words['show']}** {own['show']}",
+            f"**{words['ask']}** {together(asked[:3])}",
+            f"**{words['skip']}** {own['skip']}",
         ]
         for question in (questions[name] for name in own["expect"]):
             option = question.likeliest or next(o for o in question.options if not o.right)
-            parts.append(f"**{words['expect']}.** {question.ask} *{option.text}* {option.why}")
+            parts.append(f"**{words['expect']}** {together([question.ask, f'*{option.text}*', option.why])}")
     return "\n\n".join(parts)
 
 
