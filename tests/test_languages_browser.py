@@ -27,17 +27,20 @@ ASKED = {
     "zh": {
         "注意力": "lessons/03_attention/",
         "类别词元": "lessons/02_positions/#class-token",
+        "多头": "lessons/03_attention/#heads",
         "为什么除以 sqrt d": "lessons/03_attention/#scaling",
         "过拟合": "lessons/06_training/#reading",
         "层归一化": "lessons/04_encoder/#layer-norm",
-        "LayerNorm": "lessons/04_encoder/#layer-norm",
+        "LayerNorm": "lessons/04_encoder/",
     },
     "ja": {
         "注意機構": "lessons/03_attention/",
+        "位置埋め込み": "lessons/02_positions/#adding",
+        "データ拡張": "lessons/06_training/#augmentation",
         "クラストークン": "lessons/02_positions/#class-token",
         "過学習": "lessons/06_training/#reading",
         "層正規化": "lessons/04_encoder/#layer-norm",
-        "LayerNorm": "lessons/04_encoder/#layer-norm",
+        "LayerNorm": "lessons/04_encoder/",
     },
 }
 PARTS = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>", re.DOTALL)

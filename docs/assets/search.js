@@ -22,13 +22,23 @@ async function read() {
   await new Promise(setTimeout) // Material's worker builds its index before it takes another message
 }
 
+const CJK = /[\u3040-\u30ff\u3400-\u9fff]/
+const PARTICLE = /^[\u3040-\u309f]{1,2}$/ // and other short words in hiragana, which say nothing
+
+// Japanese has no spaces: its words are cut as those of the index were. (Chinese is cut by Material, by the index.)
+function words(text) {
+  const cut = (word) => (CJK.test(word) && lunr.segmenter ? lunr.segmenter.segment(word) : [word])
+  return text.toLowerCase().replaceAll("√", " sqrt ").split(/[^\p{L}\p{N}]+/u).filter(Boolean).flatMap(cut)
+}
+
 // A word of one or two letters is that word, every other the beginning of one; words that say nothing are left out.
 function ask(text) {
   if (text.includes('"')) return text // a phrase, in Material's own spelling
-  const words = text.toLowerCase().replaceAll("√", " sqrt ").split(/[^\p{L}\p{N}]+/u).filter(Boolean)
-  const said = words.filter((word) => lunr.stopWordFilter(word))
+  const all = words(text)
+  const said = all.filter((word) => lunr.stopWordFilter(word) && !PARTICLE.test(word))
   const whole = (text.match(/\w+_\w+/g) ?? []).map((name) => name.replaceAll("_", "").toLowerCase() + "^1")
-  return [...whole, ...(said.length ? said : words).map((word) => (word.length < 3 ? word + "^1" : word))].join(" ")
+  const short = (word) => word.length < 3 && !CJK.test(word)
+  return [...whole, ...(said.length ? said : all).map((word) => (short(word) ? word + "^1" : word))].join(" ")
 }
 
 self.addEventListener("message", async ({ data: { type, data } }) => {
