@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from test_pages_browser import (  # noqa: F401
     NARROW,
+    OVER,
     SITE,
     WIDE,
     address,
@@ -175,6 +176,20 @@ def test_programs_speak_it(browser, address, code):  # noqa: F811
         said = tab.locator(place).first.inner_text()
         assert catalogues.CJK.search(said), said
     tab.close()
+
+
+@pytest.mark.parametrize("code", catalogues.LANGUAGES)
+def test_slides_fit_in_it(browser, address, code):  # noqa: F811
+    complaints = []
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    tab = watched(context, address, complaints)
+    for deck in ("03_attention", "10_data_and_bias"):
+        tab.goto(f"{address}{code}/slides/{deck}.html", wait_until="load")
+        assert 20 <= tab.evaluate("Reveal.getTotalSlides()") <= 35
+        assert tab.evaluate(OVER) == []
+        assert catalogues.CJK.search(tab.locator(".reveal").text_content())
+    assert not complaints
+    context.close()
 
 
 def test_the_switcher_keeps_page_and_place(browser, address):  # noqa: F811
