@@ -180,6 +180,7 @@ def row(name: str, case: dict) -> str:
 def render(results: dict) -> str:
     m, cases = results["machine"], results["cases"]
     speeds = [case["speed"] for case in cases.values()]
+    times = "once" if results["runs"] == 1 else f"{results['runs']} times"
     names = [*CATEGORIES.values(), *(name for name, _, _ in METRICS.values()), "kB"]
     return f"""# Lighthouse
 
@@ -187,7 +188,7 @@ Written by `benchmarks/lighthouse.py` from the JSON beside it. Lighthouse {resul
 {results["browser"]}, Node {results["node"]}. {m["device"]}, {m["cores"]} cores. {results["date"]},
 load average before {results["load"]}.
 
-Medians of {results["runs"]} visits as a phone; of performance the lowest and the highest score, too.
+Each page visited as a phone {times}: medians, and of performance the lowest and highest score.
 The network is simulated. The processor is this machine's, slowed down four times, which makes a middling
 phone of a fast desktop computer. By Lighthouse's own index such a computer has 1500 to 2000; this machine
 had {min(speeds)} to {max(speeds)}. So times that the processor takes are upper bounds. The server packs

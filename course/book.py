@@ -2,7 +2,8 @@
 
     site/lessons/…/index.html → one page of HTML, its links leading into itself → Chromium prints it
 
-It is printed twice. The first time tells on which page each section begins; the second has these numbers.
+It is printed twice. The first time tells on which page each section begins; the second has these numbers,
+and must find every section where they say.
 """
 
 import re
@@ -34,6 +35,8 @@ CONTROLS = (
 ASKED = ("check-yourself", "exercises")  # sections whose answers stand at the end
 SCRIPTS = ("assets/katex/katex.min.js", "assets/math.js")
 MODULES = ("assets/live/boot.mjs", "assets/explorer/boot.mjs")
+FIGURES = "vit-live, vit-explorer"
+NUMBERS = "pages => document.querySelectorAll('.page').forEach(e => e.textContent = pages[e.dataset.to])"
 
 
 @dataclass
@@ -234,6 +237,7 @@ def print_pdf(html: str, site: Path, file: Path) -> int:
 
     Raises:
         FileNotFoundError: if there is no Chromium.
+        ValueError: if the second time, and two more, sections begin elsewhere than the time before.
     """
     from playwright.sync_api import Route, sync_playwright
     from pypdf import PdfReader
@@ -260,19 +264,30 @@ def print_pdf(html: str, site: Path, file: Path) -> int:
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=path, args=FLAGS)
         tab = chromium.new_page(color_scheme="light", viewport={"width": 1000, "height": 1400})
+        tab.set_default_timeout(180_000)  # hundreds of pages, perhaps on a busy machine
         tab.route("**/*", answer)
         tab.goto(HOST, wait_until="networkidle")
         tab.emulate_media(media="print", color_scheme="light")
-        tab.evaluate("document.querySelectorAll('vit-live, vit-explorer').forEach(figure => figure.show?.())")
-        tab.wait_for_load_state("networkidle")
-        tab.evaluate("document.fonts.ready.then(() => true)")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        tab.pdf(path=file, **how)
-        tab.evaluate(
-            "pages => document.querySelectorAll('.page').forEach(e => e.textContent = pages[e.dataset.to])",
-            destinations(file),
+        tab.evaluate(f"document.querySelectorAll('{FIGURES}').forEach(figure => figure.show?.())")
+        tab.wait_for_function(
+            f"[...document.querySelectorAll('{FIGURES}')].every(f => f.querySelector('.vl, .vx'))"
         )
-        tab.pdf(path=file, **how)
+        tab.wait_for_load_state("networkidle")
+        tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")
+        tab.evaluate(
+            "Promise.all([document.fonts.ready, ...[...document.images].map(i => i.decode())]).then(() => 0)"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pages: dict[str, int] = {}
+        for _ in range(4):
+            tab.pdf(path=file, **how)
+            found = destinations(file)
+            if found == pages:
+                break
+            pages = found
+            tab.evaluate(NUMBERS, pages)
+        else:
+            raise ValueError("the page numbers of the book do not settle")
         chromium.close()
     return len(PdfReader(file).pages)
 

@@ -215,3 +215,16 @@ def test_without_script(browser, address):  # noqa: F811
     assert figure.is_visible()
     assert "cat" in tab.locator("vit-explorer").inner_text()
     context.close()
+
+
+def test_a_lesson_loads_it_when_the_reader_is_near(browser, address):  # noqa: F811
+    context, asked = browser.new_context(viewport=NARROW), []
+    tab = context.new_page()
+    tab.on("request", lambda r: asked.append(r.url))
+    tab.goto(address + "lessons/03_attention/", wait_until="networkidle")
+    theirs = lambda: {url.rpartition("/")[2] for url in asked if "assets/explorer/" in url}
+    assert theirs() == {"explorer.css", "boot.mjs"}
+    tab.locator("vit-explorer").scroll_into_view_if_needed()
+    tab.locator("vit-explorer .vx").wait_for()
+    assert "first.bin" in theirs()
+    context.close()
