@@ -309,7 +309,7 @@ def test_from_an_assignment_to_the_grades(tmp_path, monkeypatch, capsys, nbgrade
     items = assignments.graded(1)
     for number, mistake in ((3, 1), (4, 0)):
         assert f"    1.{number} is not right yet. {items[number].mistakes[mistake][0]}\n" in said
-    assert "Deadly: NOT GRADED, " in said
+    assert "Deadly: NOT GRADED, DeadKernelError: Kernel died\n" in said
     assert "== without a grade: Deadly\n" in said
 
     (tmp_path / "class.csv").write_text(

@@ -66,9 +66,9 @@ def reason(result: dict[str, Any]) -> str:
     if result["success"]:
         return ""
     lines = ANSI.sub("", result.get("log", "") + result.get("error", "")).splitlines()
-    told = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Died|Timeout)\w*\b", line)]
-    own = [line for line in told if "NbGraderException" not in line]
-    return ([*told, *own] or ["for no known reason"])[-1][:200]
+    raised = [line.strip() for line in lines if re.match(r"\s*([\w.]+\.)?\w*(Error|Exception)\b", line)]
+    own = [line for line in raised if "NbGraderException" not in line]  # which only says to look above
+    return re.sub(r"^[\w.]+\.", "", (own or raised or ["for no known reason"])[-1])[:200]
 
 
 def done(result: dict[str, Any], what: str) -> None:
