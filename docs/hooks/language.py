@@ -23,7 +23,9 @@ FIGURE = re.compile(r"""((?:href|src)=["']?)(figures?[-.][\w.]+)""")
 def on_config(config):
     code = config.theme["language"]
     language.use(code)
-    if code != "zh":
+    if code == "zh":
+        search.jieba.setLogLevel("WARNING")
+    else:
         search.jieba = None  # it would cut Japanese into the words of Chinese, and then nothing is found
     config.extra["built"] = built()
     toc = config.mdx_configs["toc"]
