@@ -190,5 +190,6 @@ def test_without_script_the_lesson_is_as_it_was(browser, address):  # noqa: F811
 
 
 def test_a_page_without_a_figure_loads_none_of_it():
-    shown = [p for p in SITE.rglob("*.html") if "assets/live/" in p.read_text(encoding="utf-8")]
+    pages = [*SITE.glob("*.html"), *SITE.glob("[!zj]*/**/*.html")]  # zh/ and ja/ are held to these
+    shown = [p for p in pages if "assets/live/" in p.read_text(encoding="utf-8")]
     assert sorted(path.parent.name for path in shown) == sorted(PAGES.values())

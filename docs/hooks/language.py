@@ -62,13 +62,10 @@ def built():
 
 
 def on_page_context(context, page, config, nav):
-    code, up = language.current(), "" if language.current() == "en" else "../"
-    place = lambda other: up + ("" if other == "en" else f"{other}/") + page.url.removeprefix("./")
-    config.extra["alternate"] = [
-        {"name": NAMES[other], "lang": other, "link": page.url if other == code else place(other) or "./"}
-        for other in built()
+    config.extra["alternate"] = [  # MkDocs's `url` knows no way out of a language: on_post_page puts it in
+        {"name": NAMES[other], "lang": other, "link": f"#in-{other}"} for other in built()
     ]
-    if code != "en":
+    if language.current() != "en":
         page.meta["translated"] = int(100 * language.share(sources(page.file.src_uri)))
     return context
 
@@ -83,12 +80,22 @@ def sources(uri):
     return [f"docs/{uri}", f"docs/{path.with_suffix('.yml')}"]
 
 
+def way(page, other):
+    """From a page to the same one in another language."""
+    url = page.url.removeprefix("./")
+    up = "../" * url.count("/") + ("" if language.current() == "en" else "../")
+    return up + ("" if other == "en" else f"{other}/") + url or "./"
+
+
 @event_priority(-100)  # when the page is finished
 def on_post_page(output, page, config):
     code = language.current()
-    if config.site_url:  # search engines want whole addresses
-        absolute = lambda tag: f"{tag[1]}{urljoin(page.canonical_url, tag[2])}{tag[3]}"
-        output = re.sub(r'(<link rel="?alternate"? href="?)([^"\s>]*)("? hreflang)', absolute, output)
+    # Search engines want whole addresses. And Material's script takes a `link[rel=alternate]` for the first
+    # page of a site, and asks for its sitemap; a second word, which means nothing, keeps it from that.
+    whole = lambda link: urljoin(page.canonical_url, link) if config.site_url else link
+    told = lambda tag: f'<link rel="alternate translation" href="{whole(way(page, tag[1]))}" hreflang'
+    output = re.sub(r'<link rel="alternate" href="#in-(\w+)" hreflang', told, output)
+    output = re.sub(r"#in-(\w+)", lambda tag: way(page, tag[1]), output)
     if code == "en":
         return output
     output = ASSETS.sub(r"\1../\2assets/", output)
