@@ -170,7 +170,7 @@ def test_pages_in_a_browser(browser, address, code, size):  # noqa: F811
 @pytest.mark.parametrize("code", catalogues.LANGUAGES)
 def test_programs_speak_it(browser, address, code):  # noqa: F811
     tab = browser.new_page()
-    for url, place in (("explorer/", ".vx-panel:visible h3"), ("lessons/03_attention/", "vit-live b")):
+    for url, place in (("explorer/", ".vx-panel:visible"), ("lessons/03_attention/", "vit-live label")):
         tab.goto(f"{address}{code}/{url}")
         tab.locator(place).first.scroll_into_view_if_needed()
         said = tab.locator(place).first.inner_text()

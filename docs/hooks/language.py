@@ -63,7 +63,7 @@ def built():
 
 def on_page_context(context, page, config, nav):
     config.extra["alternate"] = [  # MkDocs's `url` knows no way out of a language: on_post_page puts it in
-        {"name": NAMES[other], "lang": other, "link": f"#in-{other}"} for other in built()
+        {"name": NAMES[other], "lang": other, "link": f"#::{other}"} for other in built()
     ]
     if language.current() != "en":
         page.meta["translated"] = int(100 * language.share(sources(page.file.src_uri)))
@@ -94,8 +94,8 @@ def on_post_page(output, page, config):
     # page of a site, and asks for its sitemap; a second word, which means nothing, keeps it from that.
     whole = lambda link: urljoin(page.canonical_url, link) if config.site_url else link
     told = lambda tag: f'<link rel="alternate translation" href="{whole(way(page, tag[1]))}" hreflang'
-    output = re.sub(r'<link rel="alternate" href="#in-(\w+)" hreflang', told, output)
-    output = re.sub(r"#in-(\w+)", lambda tag: way(page, tag[1]), output)
+    output = re.sub(r'<link rel="alternate" href="#::(\w+)" hreflang', told, output)
+    output = re.sub(r"#::(\w+)", lambda tag: way(page, tag[1]), output)
     if code == "en":
         return output
     output = ASSETS.sub(r"\1../\2assets/", output)
