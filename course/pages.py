@@ -39,7 +39,8 @@ def build(runs: Executions) -> bool:
             (PAGES / notebook.name).write_text(json.dumps(page), encoding="utf-8")
     # Other languages come when all lessons have run or failed: until then each build shall be short.
     done = all(is_fresh(path) or path.stem in runs.failed for path in notebooks())
-    languages = catalogues.LANGUAGES if done else ()
+    known = [code for code in catalogues.LANGUAGES if (ROOT / f"mkdocs.{code}.yml").exists()]
+    languages = known if done else []
     os.environ["COURSE_LANGUAGES"] = " ".join(languages)
     pool = ThreadPoolExecutor(2)
     try:
@@ -89,7 +90,7 @@ def site() -> int:
         pass
     if runs.failed:
         return runs.report()
-    say("building the site into site/ (ten to forty seconds)")
+    say("building the site into site/ (half a minute to a minute and a half)")
     return 0 if build(runs) else 1
 
 

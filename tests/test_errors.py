@@ -37,7 +37,7 @@ def test_what_is_collected():
         ("**Silent.** It does not.", "", "mistakes"),
         ("**Rare.** But bad.", "", "rare"),
     ]
-    page = errors.page("01_patches", cells, "1. Title", "Where")
+    page = errors.page("01_patches", cells, "1. Title", "Where", "Common mistake")
     assert "[Where](lessons/01_patches.ipynb#part)" in page
     assert "vit says: no" in page
 

@@ -170,9 +170,13 @@ def test_pages_in_a_browser(browser, address, code, size):  # noqa: F811
 @pytest.mark.parametrize("code", catalogues.LANGUAGES)
 def test_programs_speak_it(browser, address, code):  # noqa: F811
     tab = browser.new_page()
-    for url, place in (("explorer/", ".vx-panel:visible"), ("lessons/03_attention/", "vit-live label")):
+    for url, host, place in (
+        ("explorer/", "vit-explorer", ".vx-panel:visible"),
+        ("lessons/03_attention/", "vit-live", ".vl-label"),
+    ):
         tab.goto(f"{address}{code}/{url}")
-        tab.locator(place).first.scroll_into_view_if_needed()
+        tab.locator(host).first.scroll_into_view_if_needed()  # they are loaded when the reader is near
+        tab.locator(place).first.wait_for()
         said = tab.locator(place).first.inner_text()
         assert catalogues.CJK.search(said), said
     tab.close()
