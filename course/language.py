@@ -65,7 +65,7 @@ def prepare(language: str) -> None:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         if path.stem == "glossary":
             for term in data:
-                term["id"] = re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
+                term["id"] = term_id(term["term"])
         data = messages.in_yaml(data, lambda text, said=said: said.get(text, text), catalogues.kind(path))
         place.write_text(
             yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=10**6), encoding="utf-8"
@@ -75,6 +75,11 @@ def prepare(language: str) -> None:
     for path in sorted(PAGES.glob("*.ipynb")):
         translated = lesson(load(path), catalogues.known(language, f"notebooks/{path.stem}"))
         (lessons / path.name).write_text(json.dumps(translated, ensure_ascii=False), encoding="utf-8")
+
+
+def term_id(name: str) -> str:
+    """The id of a term on the glossary's page: `class-token`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def page(source: str, said: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ from test_pages_browser import (  # noqa: F401
     WIDE,
     address,
     browser,
+    faults,
     pages,
     search,
     wait_for_hit,
@@ -146,17 +147,7 @@ def test_pages_in_a_browser(browser, address, code, size):  # noqa: F811
     for url in WHOLE:
         complaints.append(url)
         tab.goto(f"{address}{code}/{url}", wait_until="networkidle")
-        tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
-        tab.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
-        width = tab.evaluate("document.scrollingElement.scrollWidth")
-        if width > size["width"]:
-            complaints.append(f"is {width} pixels wide")
-        if broken := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
-            complaints.append(f"images do not show: {broken}")
-        if tab.evaluate(
-            "[...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex'))"
-        ):
-            complaints.append("has a formula that was not rendered")
+        complaints += faults(tab, size)
         slanted = """() => [...document.querySelectorAll('article em, article blockquote p, vit-live')]
             .filter(e => getComputedStyle(e).fontStyle !== 'normal').map(e => e.textContent.slice(0, 30))"""
         if found := tab.evaluate(slanted):

@@ -97,6 +97,19 @@ def watched(context, address, complaints):
     return tab
 
 
+def faults(tab, size):
+    """What is wrong with the page in `tab`: it is too wide, an image is missing, a formula is as typed."""
+    tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
+    tab.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
+    width = tab.evaluate("document.scrollingElement.scrollWidth")
+    if width > size["width"]:
+        yield f"is {width} pixels wide"
+    if broken := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
+        yield f"images do not show: {broken}"
+    if tab.evaluate("[...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex'))"):
+        yield "has a formula that was not rendered"
+
+
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_every_page(browser, address, size):
     """Each is opened once, in the light; the dark scheme is then put on it, as the page's own switch does."""
@@ -106,19 +119,9 @@ def test_every_page(browser, address, size):
     for url in pages():
         complaints.append(url)  # a heading: what follows is about this page
         tab.goto(address + url, wait_until="load")
-        tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
         for scheme in ("default", "slate"):
             tab.evaluate("scheme => { document.body.dataset.mdColorScheme = scheme }", scheme)
-            tab.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
-            width = tab.evaluate("document.scrollingElement.scrollWidth")
-            if width > size["width"]:
-                complaints.append(f"is {width} pixels wide, {scheme}")
-            if broken := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
-                complaints.append(f"images do not show, {scheme}: {broken}")
-        if tab.evaluate(
-            "[...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex'))"
-        ):
-            complaints.append("has a formula that was not rendered")
+            complaints += [f"{fault}, {scheme}" for fault in faults(tab, size)]
         if complaints[-1] == url:
             complaints.pop()
     context.close()

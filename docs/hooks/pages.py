@@ -102,7 +102,7 @@ def numbers(markdown, first):
 
 def slug(term):
     """The id of a term on its page: of its English name, which a translation brings along."""
-    return term.get("id") or re.sub(r"[^a-z0-9]+", "-", term["term"].lower()).strip("-")
+    return term.get("id") or language.term_id(term["term"])
 
 
 def entry(term, words):
