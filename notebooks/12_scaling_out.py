@@ -1614,6 +1614,103 @@ assert first > 10 * quickest
 # spends FLOPs, which are plentiful, to save the wire, which is scarce.
 #
 # </details>
+#
+# **4. Which updates arrive?** (10 minutes, easy.) Weights and updates are both kept in bf16. Write
+# `arrives(weights, updates)`, which says of each weight whether its update moves it. Then `check(12, 4, arrives)`. A
+# weight of 1 is moved by 0.004, and by 0.0038. What comes of each?
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Round both before you add. A tensor in bf16 plus a tensor in bf16 is one in bf16.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit.course import check
+#
+#
+# def arrives(weights, updates):
+#     weights = weights.bfloat16()
+#     return weights + updates.bfloat16() != weights
+#
+#
+# assert check(12, 4, arrives)
+# assert arrives(torch.ones(1), torch.tensor([0.004])).item()
+# assert not arrives(torch.ones(1), torch.tensor([0.0038])).item()
+# ```
+#
+# The next number after 1 is $1 + 2^{-7}$. Half of the way there is $2^{-8}$, which lies between the two. The first
+# update is rounded up to twice its size, the second to nothing.
+#
+# </details>
+#
+# **5. Whose pictures?** (15 minutes, medium.) One process takes the pictures of `order` in batches of `batch`, and
+# leaves out what remains in the end. Now `world` ranks do that together. Write `shares(order, batch, rank, world)`: the
+# list of what one of them takes in each step, so that the training is the same. Then `check(12, 5, shares)`.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Cut the epoch into the batches that one process would have, then each batch into shares. Which picture of a batch
+# goes to which rank does not matter.
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import torch
+# from vit.course import check
+#
+#
+# def shares(order, batch, rank, world):
+#     steps = len(order) // batch
+#     batches = order[: steps * batch].split(batch)
+#     return [each[rank::world] for each in batches]
+#
+#
+# assert check(12, 5, shares)
+# order = torch.arange(10)
+# first, second = (shares(order, 4, rank, 2) for rank in range(2))
+# assert first[1].tolist() == [4, 6]
+# assert second[1].tolist() == [5, 7]
+# ```
+#
+# </details>
+#
+# **6. When has compiling paid?** (5 minutes, easy.) Compiling costs seconds once, and every step is quicker after it.
+# Write `pays_after(compiling, eager, compiled)`: the first number of steps after which time has been won, or
+# `math.inf`. Then `check(12, 6, pays_after)`, and put in what you measure on your machine.
+#
+# <details>
+# <summary>Hint</summary>
+#
+# A step wins the difference of the two. Is there always one?
+#
+# </details>
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# import math
+# from vit.course import check
+#
+#
+# def pays_after(compiling, eager, compiled):
+#     if compiled >= eager:
+#         return math.inf
+#     return math.floor(compiling / (eager - compiled)) + 1
+#
+#
+# assert check(12, 6, pays_after)
+# assert pays_after(45, 0.5, 0.25) == 181
+# ```
+#
+# </details>
 
 # %% [markdown] anchor="key-points"
 # ## Key points

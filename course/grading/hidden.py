@@ -60,6 +60,7 @@ MORE: dict[str, Callable[[], list[tuple]]] = {
     "10.4": lambda: [(f(0.3, 1.5), f(0.8, 2.5)) for _ in range(2)],
     "11.1": lambda: [({name: torch.zeros(n(1, 2), n(1, 3)) for name in "fedcba"},) for _ in range(2)],
     "12.2": lambda: [(f(1e8, 1e9), f(1e12, 1e13), f(1e14, 1e15), f(0.2, 0.6), f(0.3, 0.7))],
+    "12.6": lambda: [(f(20, 200), (slow := f(0.3, 0.9)), slow * f(0.5, 0.9)) for _ in range(2)],
 }
 
 

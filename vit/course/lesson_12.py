@@ -1,5 +1,7 @@
 """Exercises of lesson 12: from one laptop to many machines."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
@@ -150,4 +152,108 @@ forgetful.mistake(
     lambda model, images: (
         lambda x: [x := checkpoint(block, x, use_reentrant=False) for block in model.blocks][-1].mean(1)
     )(model.embed(images)),
+)
+
+
+def roundings():
+    """Weights of many sizes, and updates of about half the distance from one bf16 number to the next."""
+    weights = torch.randn(2000) * torch.logspace(-3, 2, 2000)
+    yield weights, weights * 2 ** torch.empty(2000).uniform_(-10, -7)
+    yield 1 + torch.rand(500), torch.empty(500).uniform_(-0.008, 0.008)
+
+
+@exercise(4, roundings, notice="An update has to be about 1/512 to 1/256 of its weight.")
+def arrives(weights, updates):
+    """`(M,)` and `(M,)` in fp32 to `(M,)` booleans: which weights does it move, both kept in bf16?"""
+    weights = weights.bfloat16()
+    return weights + updates.bfloat16() != weights
+
+
+arrives.mistake(
+    "You added in fp32. There every one of these arrives.",
+    lambda weights, updates: weights + updates != weights,
+)
+arrives.mistake(
+    "You added in fp32 and rounded the sum. A weight kept in bf16 has lost its rest before.",
+    lambda weights, updates: (weights + updates).bfloat16() != weights.bfloat16(),
+)
+arrives.mistake(
+    "You held every update against one number. The distance to the next weight grows with the weight.",
+    lambda weights, updates: updates.abs() > torch.finfo(torch.bfloat16).eps,
+)
+arrives.mistake(
+    "You asked for the whole way to the next number. Half of it is enough: sums are rounded.",
+    lambda weights, updates: updates.abs() > torch.finfo(torch.bfloat16).eps * weights.abs(),
+)
+
+
+def epochs():
+    yield torch.randperm(64), 8, 2
+    yield torch.randperm(50), 12, 4
+
+
+def together(answer, order, batch, world):
+    """What all ranks take of an epoch: how much each of them in each step, and what they all have of it."""
+    ranks = [list(answer(order, batch, rank, world)) for rank in range(world)]
+    return {
+        "the steps of each rank": [len(steps) for steps in ranks],
+        "the pictures of each rank in a step": [[len(share) for share in steps] for steps in ranks],
+        "the pictures of a step": [torch.cat(step).sort().values for step in zip(*ranks, strict=False)],
+    }
+
+
+def whole(order, batch):
+    return order[: len(order) // batch * batch].split(batch)
+
+
+@exercise(
+    5,
+    epochs,
+    probe=together,
+    notice="So the order must be shuffled alike on all ranks, with the same seed.",
+)
+def shares(order, batch, rank, world):
+    """The pictures of this rank in every step: tensors, equal parts of `batch` entries of `order`."""
+    return [part[rank::world] for part in whole(order, batch)]
+
+
+shares.mistake(
+    "Every rank takes the whole batch: all compute the same gradient.",
+    lambda order, batch, rank, world: whole(order, batch),
+)
+shares.mistake(
+    "You cut up the epoch instead of the batch: a step has other pictures than with one process.",
+    lambda order, batch, rank, world: whole(order.chunk(world)[rank], batch // world),
+)
+shares.mistake(
+    "Each rank takes `batch` pictures in a step: the batch is that of all ranks.",
+    lambda order, batch, rank, world: whole(order[rank::world], batch),
+)
+shares.mistake(
+    "All ranks take the share of rank 0.",
+    lambda order, batch, rank, world: [part[::world] for part in whole(order, batch)],
+)
+
+
+@exercise(
+    6,
+    lambda: [(40.0, 0.5, 0.37), (95.0, 0.8, 0.31), (30.0, 0.2, 0.23)],
+    notice="A compiled step that is no quicker never pays.",
+)
+def pays_after(compiling, eager, compiled):
+    """The first number of steps after which more seconds are won than lost; math.inf if none is."""
+    return math.floor(compiling / (eager - compiled)) + 1 if compiled < eager else math.inf
+
+
+pays_after.mistake(
+    "You divided by a whole step. Each step wins only the difference.",
+    lambda compiling, eager, compiled: math.floor(compiling / eager) + 1 if compiled < eager else math.inf,
+)
+pays_after.mistake(
+    "A step that is slower when compiled never pays: math.inf.",
+    lambda compiling, eager, compiled: math.floor(compiling / (eager - compiled)) + 1,
+)
+pays_after.mistake(
+    "That is no whole number of steps: round it up.",
+    lambda compiling, eager, compiled: compiling / (eager - compiled) if compiled < eager else math.inf,
 )
