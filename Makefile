@@ -35,7 +35,7 @@ $(READY): $(wildcard requirements.txt vit/pretrained/requirements.txt)
 	  "$$found" -m venv "$(VENV)" || { rm -rf "$(VENV)"; echo "python -m venv failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }; fi
 	$(call say,installing requirements.txt into $(VENV) (2 to 10 minutes the first time, most of it PyTorch))
 	@if [ -n "$(TORCH_INDEX)" ]; then \
-	  $(PIP) --index-url $(TORCH_INDEX) $$(grep -oE '^torch(vision)?\b(==[^ ]+)?' requirements.txt); fi
+	  $(PIP) --no-compile --index-url $(TORCH_INDEX) $$(grep -oE '^torch(vision)?\b(==[^ ]+)?' requirements.txt); fi
 	@$(PIP) --no-compile -r requirements.txt
 	@$(PY) compileall -q -j 0 "$(VENV)/lib" >/dev/null 2>&1 || true
 	@$(PIP) --no-deps -e .
