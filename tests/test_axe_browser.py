@@ -108,6 +108,20 @@ def test_axe(axed, address, half):  # noqa: F811
     assert not complaints, "\n".join(complaints)
 
 
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_axe_of_a_translation(axed, address, language):  # noqa: F811
+    """A page of each kind: its parts are those of the English page, its names, labels and types are not."""
+    complaints, seen = [], []
+    for page in ("", "lessons/03_attention/", "explorer/", "quizzes/", "teach/"):
+        tab = axed(f"{address}{language}/{page}")
+        for scheme in ("default", "slate"):
+            complaints += [f"{page} {scheme}: {line}" for line in pale(tab, scheme, seen)]
+        tab.evaluate(JOIN)
+        complaints += [f"{page}: {line}" for line in other(tab)]
+    assert seen
+    assert not complaints, "\n".join(complaints)
+
+
 def test_axe_complains(axed, address):  # noqa: F811
     """Of text that is unreadable in one scheme only, and of a link without a name."""
     tab = axed(address)
