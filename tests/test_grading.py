@@ -276,6 +276,19 @@ def test_a_folder_that_is_no_course(tmp_path, nbgrader):
         assignments.write(tmp_path, ["99_x"])
 
 
+def test_what_is_said_of_a_test():
+    """Its last line; and of code that does not end no name of an error."""
+    cell = nbformat.v4.new_code_cell("# 3.1: 1 point, on inputs that you do not see.")
+    assert marking.comment(cell) == "3.1 earned nothing."
+    cell.outputs = [nbformat.v4.new_output("stream", text="careful\n3.1 is not right yet. Too long.\n")]
+    assert marking.comment(cell) == "3.1 is not right yet. Too long."
+    errors = [nbformat.v4.new_output("error", ename=f"{n}Error") for n in ("Zero", "CellTimeout")]
+    cell.outputs = errors[:1]
+    assert marking.comment(cell) == "3.1 was stopped by ZeroError."
+    cell.outputs = errors
+    assert marking.comment(cell) == "3.1 did not come to an end, and was stopped."
+
+
 def for_moodle(path, participants):
     """Number → file names, as Moodle's importer of feedback reads a zip's paths."""
     found = {}
