@@ -17,6 +17,7 @@ from vit.course import Exercise, exercises
 
 HANDOUT = ROOT / "build" / "handout"
 SOLUTION = re.compile(r"<details>\n<summary>Solution</summary>\n\n(.*?)\n\n</details>\n*", re.DOTALL)
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]*\)")  # a link to what is not handed out
 QUESTION = re.compile(r"^(?=\*\*\d+\. )", re.MULTILINE)  # where one begins
 
 
@@ -67,7 +68,14 @@ def handout(notebook: NotebookNode) -> NotebookNode:
             answer = new_markdown_cell("*Your answer:*") if is_open else answer_cell(item)
             text.id, answer.id = f"exercise-{number}", f"answer-{number}"
             cells += [text, answer]
-    return NotebookNode(notebook | {"cells": cells})
+    return NotebookNode(notebook | {"cells": [alone(cell) for cell in cells]})
+
+
+def alone(cell: NotebookNode) -> NotebookNode:
+    """A cell whose text links to nothing but the web and other lessons."""
+    if cell.cell_type != "markdown":
+        return cell
+    return NotebookNode(cell | {"source": OUTSIDE.sub(r"\1", cell.source)})
 
 
 def write(folder: Path = HANDOUT) -> int:

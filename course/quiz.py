@@ -89,7 +89,8 @@ def filled(text: str) -> str:
 
     def value(match: re.Match) -> str:
         found = eval(match[1].strip(), dict(names()))
-        return format(found, match[2].strip()) if match[2] else str(found)
+        told = format(found, match[2].strip()) if match[2] else str(found)
+        return re.sub(r"(?<!\w)-(?=\d)", "–", told)  # a minus as everywhere else in the text
 
     return re.sub(r"\{\{([^{}|]+)(?:\|([^{}]+))?\}\}", value, text.strip())
 

@@ -5,6 +5,7 @@ sentence, a question of the quiz. The notes of a slide are what the lesson says 
 wrong answers. The figures are those of the lesson's page.
 """
 
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ import reading
 LEAST, MOST = 20, 35  # slides of a lesson
 WORDS = 45  # on a slide, of prose
 LINES, COLUMNS = 16, 96  # of an output that is shown; a longer one is for the lesson
+COLONS = (":", "：")
 CLOSING = ("mistakes", "check-yourself", "exercises", "references", "key-points")
 
 
@@ -44,6 +46,7 @@ class Slide:
     code: str = ""
     output: str = ""
     question: Question | None = None
+    lead: str = ""  # to a prediction
 
 
 def plain(source: str) -> list[str]:
@@ -75,16 +78,32 @@ def count(text: str) -> int:
 
 
 def opening(paragraphs: list[str], words: int = WORDS) -> str:
-    """The first sentences of a paragraph, as many as fit, without one that leads on to what is not shown."""
+    """The first sentences of a paragraph, as many as fit, without one that leads on to what is not shown.
+
+    What is a little longer is left whole: a list of six should not lose its sixth.
+    """
+    whole = together(sentences(paragraphs[0])) if paragraphs else ""
+    if count(whole) <= words + 15 and not whole.endswith(COLONS):
+        return whole
     found: list[str] = []
     for sentence in sentences(paragraphs[0]) if paragraphs else []:
         if found and count(together([*found, sentence])) > words:
             break
         found.append(sentence)
-    while found and found[-1].endswith((":", "：")):
+    while found and found[-1].endswith(COLONS):
         found.pop()
     text = together(found)
     return text if count(text) <= words + 15 else ""
+
+
+def ending(paragraphs: list[str], words: int = WORDS) -> str:
+    """The last sentences, as many as fit: before a prediction they say what it speaks of."""
+    found: list[str] = []
+    for sentence in reversed(sentences(paragraphs[-1])) if paragraphs else []:
+        if count(together([sentence, *found])) > words + 15 * (not found):
+            break
+        found.insert(0, sentence)
+    return together(found)
 
 
 def rest(paragraphs: list[str], said: str, words: int = 130) -> str:
@@ -146,12 +165,18 @@ def of_section(cells: list, head: dict, own: list[int], words: dict[str, str], f
         if not caption and cells[i - 1] is not head and cells[i - 1]["cell_type"] == "markdown":
             caption = opening(plain(cells[i - 1]["source"]), 30)
         if ask:
-            made.append(Slide("predict", 1 + far, title, ask, words["wait"]))
+            before = [cells[j]["source"] for j in own if j < i and cells[j]["cell_type"] == "markdown"]
+            led = plain(before[-1])
+            notes = "\n\n".join([words["wait"], rest(led, "")])
+            slide = Slide("predict", 1 + far, title, ask, notes, lead=ending(led), code=cell["source"])
+            made.append(slide)
         about = {"text": caption, "notes": rest(told, caption), "code": cell["source"]}
         if figure:
             made.append(Slide("figure", 1 + far, title, cell=i, alt=cell["metadata"]["alt"], **about))
         else:
             made.append(Slide("output", (1 if ask else 4) + far, title, output=printed, **about))
+    if made and said in made[0].lead:
+        said = ""
     if said:  # all that there is of a section without pictures; before pictures it can be spared
         made.insert(0, Slide("text", (3 if made else 2) + far, title, said, rest(paragraphs, said)))
     return made
@@ -191,12 +216,12 @@ def deck(path: Path) -> list[Slide]:
     slides = [replace(slide, rank=2) if i in many else slide for i, slide in enumerate(slides)]
     closing = next(cell for cell in cells if cell["metadata"].get("anchor") == "key-points")
     told = [s for p in plain(closing["source"]) for s in sentences(p) if not s.endswith(":")]
-    for k, part in enumerate((told[:5], told[5:10])):
+    half = 5 if len(told) <= 5 else min(5, math.ceil(len(told) / 2))
+    for k, part in enumerate((told[:half], told[half : half + 5])):
         if part:
             title = closing["source"].partition("\n")[0].lstrip("# ")
-            slides.append(
-                Slide("points", k, title, "\n".join(f"- {s}" for s in part), " ".join(told[10:]) if k else "")
-            )
+            more = " ".join(told[half + 5 :]) if k else ""
+            slides.append(Slide("points", k, title, "\n".join(f"- {s}" for s in part), more))
     return chosen(slides)
 
 

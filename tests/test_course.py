@@ -207,6 +207,7 @@ def test_a_hand_out_asks_and_does_not_answer(lesson, capsys):
     text = "\n".join(cell.source for cell in given.cells)
     assert "<summary>Solution</summary>" not in text
     assert "assert check(" not in text
+    assert "](../" not in text, "a link to what is not handed out"
     known = exercises(lesson)
     answers = [cell.source for cell in given.cells if "exercise" in cell.metadata.get("tags", [])]
     items = [item for item in known.values() if isinstance(item, Exercise)]

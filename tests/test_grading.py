@@ -238,12 +238,19 @@ def test_what_is_no_zip_of_moodles(classroom, name, content, told):
     assert not (classroom / "submitted").exists()
 
 
-def test_the_list_of_a_class(tmp_path):
+def test_the_list_of_a_class(tmp_path, capsys):
     path = tmp_path / "class.csv"
     path.write_text("Identifier,Full name,Email address\nParticipant 11,Ada Lovelace,ada@x.org\n", "utf-8")
     assert moodle.class_list(path)["11"]["Email address"] == "ada@x.org"
     path.write_text("\ufeffFirst name,Last name,Email address\nAda,Lovelace,ada@x.org\n", "utf-8")
     assert moodle.class_list(path)["Ada Lovelace"]["Email address"] == "ada@x.org"
+    assert not capsys.readouterr().out
+    twice = "Anna,Müller,a@x.org\nAnna,Müller,b@x.org\nMary,O'Neill,m@x.org\n"
+    path.write_text(f"First name,Last name,Email address\n{twice}", "utf-8")
+    found = moodle.class_list(path)
+    assert found["Anna Müller"]["Email address"] == "", "nobody gets the grade of a namesake"
+    assert capsys.readouterr().out == f"Anna Müller: more than once in {path}, so without an address\n"
+    assert found[moodle.bare("Mary ONeill")]["Email address"] == "m@x.org", "as Moodle's zip writes it"
     path.write_text("Vorname;Nachname\nAda;Lovelace\n", "utf-8")
     with pytest.raises(ValueError, match="needs a column 'Full name'"):
         moodle.class_list(path)
@@ -267,6 +274,19 @@ def test_a_folder_that_is_no_course(tmp_path, nbgrader):
         marking.grade(tmp_path, NAME, {})
     with pytest.raises(ValueError, match="no assignment 99_x; there are 00_one_sitting, 01_patches"):
         assignments.write(tmp_path, ["99_x"])
+
+
+def test_what_is_said_of_a_test():
+    """Its last line; and of code that does not end no name of an error."""
+    cell = nbformat.v4.new_code_cell("# 3.1: 1 point, on inputs that you do not see.")
+    assert marking.comment(cell) == "3.1 earned nothing."
+    cell.outputs = [nbformat.v4.new_output("stream", text="careful\n3.1 is not right yet. Too long.\n")]
+    assert marking.comment(cell) == "3.1 is not right yet. Too long."
+    errors = [nbformat.v4.new_output("error", ename=f"{n}Error") for n in ("Zero", "CellTimeout")]
+    cell.outputs = errors[:1]
+    assert marking.comment(cell) == "3.1 was stopped by ZeroError."
+    cell.outputs = errors
+    assert marking.comment(cell) == "3.1 did not come to an end, and was stopped."
 
 
 def for_moodle(path, participants):

@@ -115,5 +115,6 @@ def test_sheet_and_page_have_it_all():
 
 def test_a_text_is_filled_in():
     assert quiz.filled("a {{ 2 * 3 }} b {{ 2 / 3 | .2f }}") == "a 6 b 0.67"
+    assert quiz.filled("{{ -4 }}, {{ -0.5 | .1f }}, {{ 1e-9 }}, f(dim=-2)") == "–4, –0.5, 1e-09, f(dim=-2)"
     assert quiz.shown(1152) == "1,152"
     assert quiz.shown(-0.6) == "–0.60"

@@ -130,4 +130,6 @@ def comment(cell: nbformat.NotebookNode) -> str:
     said = [line for out in cell.outputs for line in out.get("text", "").splitlines() if line.strip()]
     errors = [out.ename for out in cell.outputs if out.output_type == "error"]
     here = cell.source.split(":")[0].lstrip("# ")
+    if "CellTimeoutError" in errors:
+        return f"{here} did not come to an end, and was stopped."
     return f"{here} was stopped by {errors[-1]}." if errors else (said or [f"{here} earned nothing."])[-1]

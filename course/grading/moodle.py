@@ -14,6 +14,7 @@ import io
 import json
 import re
 import shutil
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from course.lessons import say
 ENTRY = re.compile(
     r"(?:.*/)?(?P<prefix>(?P<who>[^/_]+)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)(?:_?/|_))(?P<file>.+)"
 )
+DROPPED = re.compile(r"""[\x00-\x1f\x7f&<>"`|':\\/]""")  # of a name, where Moodle makes a file name of it
 LARGEST = 50e6  # bytes of a notebook: with figures, a long one has a tenth of it
 COLUMNS = [
     "Identifier",
@@ -147,8 +149,15 @@ def keep(folder: Path, name: str, number: str, notebook: NotebookNode, who: str)
     return [f"{who}: a new version in place of the one before"] if was else []
 
 
+def bare(name: str) -> str:
+    """A name without what Moodle leaves out where it names files: O'Neill is ONeill in the zip."""
+    return " ".join(DROPPED.sub("", unicodedata.normalize("NFC", name)).replace("_", " ").split())
+
+
 def class_list(path: Path) -> dict[str, dict[str, str]]:
-    """Name, or number where there is one, → row of a list of the class: Moodle's worksheet, or its list.
+    """Bare name, or number where there is one, → row of a list of the class: Moodle's worksheet, or its list.
+
+    Two of one name have no address: a grade must not go to the wrong one.
 
     Raises:
         ValueError: if it has no column with names.
@@ -162,7 +171,11 @@ def class_list(path: Path) -> dict[str, dict[str, str]]:
         parts = [row.get("First name"), row.get("Last name") or row.get("Surname")]
         row["Full name"] = row.get("Full name") or " ".join(filter(None, parts))
         number = re.search(r"\d+$", row.get("Identifier") or "")
-        found[number[0] if number else row["Full name"].replace("_", " ")] = row
+        place = number[0] if number else bare(row["Full name"])
+        if place in found:
+            print(f"{row['Full name']}: more than once in {path}, so without an address")
+            row["Email address"] = ""
+        found[place] = row
     if not rows or not all(row["Full name"] for row in rows):
         raise ValueError(f"{path} needs a column 'Full name', or 'First name' and 'Last name', and commas")
     return found
@@ -187,7 +200,7 @@ def grades(folder: Path, name: str, listed: Path | None = None) -> int:
         writer.writerow(COLUMNS)
         for number in pupils:
             who, mine = known[number]["name"], marking.marks(grader, folder, name, number)
-            place = number if number in the_class else who
+            place = number if number in the_class else bare(who)
             row = the_class.get(place, {})
             met.add(place)
             if listed and not row:
