@@ -269,8 +269,9 @@ def print_pdf(html: str, site: Path, file: Path) -> int:
         tab.goto(HOST, wait_until="networkidle")
         tab.emulate_media(media="print", color_scheme="light")
         tab.evaluate(f"document.querySelectorAll('{FIGURES}').forEach(figure => figure.show?.())")
+        drawn = ".vl, .vx [aria-live]:not(:empty)"  # what the explorer says under its picture comes last
         tab.wait_for_function(
-            f"[...document.querySelectorAll('{FIGURES}')].every(f => f.querySelector('.vl, .vx'))"
+            f"[...document.querySelectorAll('{FIGURES}')].every(f => f.querySelector('{drawn}'))"
         )
         tab.wait_for_load_state("networkidle")
         tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))")

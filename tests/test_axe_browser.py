@@ -1,4 +1,6 @@
-"""axe-core on every page of site/, wide and narrow, light and dark. `make site` first.
+"""Every page of site/ opened wide, and axe-core on it, wide and narrow, light and dark. `make site` first.
+
+test_pages_browser.py opens them narrow, and looks for the same faults.
 
 A lesson has thousands of pieces of coloured code and of formulas, and axe takes seconds for them. So contrast
 is measured once for each look: text with the same colours, size and weight on the same ground as text before
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from test_pages_browser import NARROW, WIDE, address, browser, pages  # noqa: F401
+from test_pages_browser import NARROW, WIDE, address, browser, faults, opened, pages, watched  # noqa: F401
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 BAD = ("serious", "critical")
@@ -74,36 +76,39 @@ def other(tab):
 
 
 @pytest.fixture
-def axed(browser):  # noqa: F811
-    """What opens a page in a tab, ready for axe."""
-    context = browser.new_context(viewport=WIDE, color_scheme="light")
-    tab = context.new_page()
+def axed(browser, address):  # noqa: F811
+    """What opens a page wide, ready for axe; and a list of what is wrong with it without axe."""
+    context, complaints = browser.new_context(viewport=WIDE, color_scheme="light"), []
+    tab = watched(context, address, complaints)
 
     def go(url):
+        complaints.append(url)  # a heading: what follows is about this page
         tab.set_viewport_size(WIDE)
-        tab.goto(url, wait_until="load")
+        complaints.extend(faults(opened(tab, url), WIDE))
         tab.add_style_tag(content=STILL)
         tab.evaluate(AXE)
         return tab
 
-    yield go
+    yield go, complaints
     context.close()
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_axe(axed, address, half):  # noqa: F811
-    complaints, seen = [], []
+def test_every_wide_page_and_axe(axed, address, half):  # noqa: F811
+    (go, complaints), seen = axed, []
     for url in pages()[half::2]:
-        tab = axed(address + url)
+        tab = go(address + url)
         for scheme in ("default", "slate"):
-            complaints += [f"{url} {scheme}: {line}" for line in pale(tab, scheme, seen)]
+            complaints += [f"{scheme}: {line}" for line in pale(tab, scheme, seen)]
         tab.set_viewport_size(NARROW)
         for scheme in ("slate", "default"):
-            complaints += [f"{url} narrow, {scheme}: {line}" for line in pale(tab, scheme, seen)]
+            complaints += [f"narrow, {scheme}: {line}" for line in pale(tab, scheme, seen)]
         tab.evaluate(JOIN)
-        complaints += [f"{url} narrow: {line}" for line in other(tab)]
+        complaints += [f"narrow: {line}" for line in other(tab)]
         tab.set_viewport_size(WIDE)
-        complaints += [f"{url}: {line}" for line in other(tab)]
+        complaints += other(tab)
+        if complaints[-1] == address + url:
+            complaints.pop()
     assert seen
     assert not complaints, "\n".join(complaints)
 
@@ -124,7 +129,7 @@ def test_axe_of_a_translation(axed, address, language):  # noqa: F811
 
 def test_axe_complains(axed, address):  # noqa: F811
     """Of text that is unreadable in one scheme only, and of a link without a name."""
-    tab = axed(address)
+    tab = axed[0](address)
     assert not pale(tab, "default", []) + other(tab)
     tab.evaluate("""() => document.querySelector('article').insertAdjacentHTML('beforeend',
         '<p id="pale" style="color: #333">dark on dark</p><a href="#" id="mute"></a>')""")

@@ -276,13 +276,15 @@ def test_ctrl_c_saves_and_the_hint_resumes(tmp_path):
     while not (tmp_path / "r" / "metrics.csv").exists() and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert err == ""
     assert out.startswith("saved at step ")
     command = out.strip().split("go on with: vit ")[1].split()
     more = ["--max-minutes", "0", "--quiet", "--device", "cpu"]
-    again = subprocess.run([sys.executable, "-m", "vit", *command, *more], timeout=60, check=False, **options)
+    again = subprocess.run(
+        [sys.executable, "-m", "vit", *command, *more], timeout=240, check=False, **options
+    )
     assert again.returncode == 0, again.stderr
     first, second = (int(text.split("step ")[1].split()[0]) for text in (out, again.stdout))
     assert second == first + 1

@@ -13,6 +13,7 @@ import sys
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -299,6 +300,16 @@ def for_moodle(path, participants):
                 found[info[1]] = "/".join([*info[4:], *parts[i + 1 :]]).lstrip("/")
                 break
     return found
+
+
+@pytest.mark.parametrize(
+    ("said", "tries"), [("RuntimeError: Kernel died before replying", 2), ("Kernel died", 1)]
+)
+def test_a_kernel_that_never_began_is_started_once_more(said, tries):
+    results = [{"success": False, "log": said}, {"success": True}]
+    grader = SimpleNamespace(autograde=lambda *_: results.pop(0))
+    assert marking.autograded(grader, NAME, "11")["success"] == (tries == 2)
+    assert len(results) == 2 - tries
 
 
 def test_from_an_assignment_to_the_grades(tmp_path, monkeypatch, capsys, nbgrader):

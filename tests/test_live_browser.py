@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from test_pages_browser import NARROW, SITE, WIDE, address, browser, watched  # noqa: F401
+from playwright.sync_api import expect
+from test_pages_browser import NARROW, SITE, WIDE, address, browser, opened, watched  # noqa: F401
 
 from vit.config import get_config
 from vit.cost import count_parameters
@@ -44,15 +45,19 @@ def centred(part):
 
 
 def choose(figure, name, value):
-    radio = figure.locator(f"[data-name={name}] input[value='{value}']")
-    centred(radio).check(force=True)  # the label is over it
+    """By the label, which lies over the radio button: once it is still, and nothing else is there."""
+    radio = f"input[value='{value}']"
+    group = figure.locator(f"[data-name={name}]")
+    centred(group.locator(f"label:has({radio})")).click()
+    expect(group.locator(radio)).to_be_checked()
 
 
 def drag(figure, what, x, y):
-    """With a mouse, by so many pixels."""
-    box = centred(figure.locator(what).first).bounding_box()
+    """With a mouse, by so many pixels, once the part is still and nothing else is there."""
+    part = centred(figure.locator(what).first)
+    part.hover()
+    box = part.bounding_box()
     start = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
-    figure.page.mouse.move(*start)
     figure.page.mouse.down()
     figure.page.mouse.move(start[0] + x / 2, start[1] + y / 2)
     figure.page.mouse.move(start[0] + x, start[1] + y)
@@ -99,7 +104,7 @@ def attention(figure):
     weights = lambda: [float(w) for w in figure.locator(".vl-weight").all_inner_texts()]
     assert "(−1.64, 1.87)" in output()
     grip = figure.locator(".vl-grip")
-    drag(figure, ".vl-grip .vl-hit", 60, 90)
+    drag(figure, ".vl-grip", 60, 90)
     assert grip.get_attribute("aria-valuetext") != "(0.00, 2.00)"
     choose(figure, "asks", "3")
     assert weights()[1] == weights()[2] < 0.5
@@ -150,7 +155,7 @@ def schedule(figure):
     figure.locator("[data-grip=peak]").focus()
     figure.page.keyboard.press("ArrowRight")
     assert call() == 'get_recipe("cifar10", warmup=0.06)'
-    drag(figure, "[data-grip=peak] .vl-hit", 30, 40)
+    drag(figure, "[data-grip=peak]", 30, 40)
     assert float(re.search(r"lr=([\d.e-]+)", call())[1]) < 0.003
     assert slide(figure, "warmup", "End") == "100 %"
     choose(figure, "recipe", "shapes")
@@ -166,10 +171,10 @@ def test_every_figure(browser, address, size):  # noqa: F811
     tab = watched(context, address, complaints)
     for name, page in PAGES.items():
         complaints.append(name)  # a heading
-        tab.goto(f"{address}lessons/{page}/", wait_until="domcontentloaded")
+        opened(tab, f"{address}lessons/{page}/")
         figure = tab.locator("vit-live")
         assert figure.count() == 1
-        figure.scroll_into_view_if_needed()
+        figure.evaluate("e => e.scrollIntoView()")  # it may be replaced at any moment
         tab.locator("vit-live[data-ready]").wait_for()
         globals()[name](figure)
         complaints += [f"beyond the page: {what}" for what in figure.evaluate(BEYOND)]

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import TimeoutError, sync_playwright
+from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 from course import packing
 from course.browser import FLAGS, find_chromium
@@ -20,6 +20,7 @@ from course.browser import FLAGS, find_chromium
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 # Slides and other languages have tests of their own; two quizzes stand for all.
 ONE_OF_MANY = r"slides/.|quizzes/(?!0[05]_)\d\d_|(?:zh|ja)/"
+expect.set_options(timeout=60_000)  # a busy machine may stand still for many seconds
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -29,10 +30,13 @@ def pages():
 
 
 def search(tab, query):
-    """Type a query into the search of the page in `tab`."""
+    """Type a query into the search of the page in `tab`, once the hits of the last one are gone."""
     box = tab.locator(".md-search__input")
-    box.fill(query)
-    box.press("End")
+    for typed in ("", query):
+        box.fill(typed)
+        box.press("End")
+        if not typed:
+            expect(tab.locator(".md-search-result__item")).to_have_count(0)
 
 
 def wait_for_hit(tab, place):
@@ -44,7 +48,7 @@ def wait_for_hit(tab, place):
         return here[place.includes("#") ? 1 : 0]?.endsWith("/" + place)
     }"""
     try:
-        tab.wait_for_function(ready, arg=[first, place], timeout=15_000)
+        tab.wait_for_function(ready, arg=[first, place], timeout=60_000)
     except TimeoutError:
         return tab.locator(first).evaluate_all("all => all.map(a => a.href)")[:3] or ["nothing"]
     return []
@@ -72,7 +76,10 @@ def address():
         def log_message(self, *_):
             """Stay silent."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=SITE))
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 128  # of five, a sixth connection would be asked for again a second later
+
+    server = Server(("127.0.0.1", 0), functools.partial(Handler, directory=SITE))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -97,31 +104,62 @@ def watched(context, address, complaints):
     return tab
 
 
-def faults(tab, size):
-    """What is wrong with the page in `tab`: it is too wide, an image is missing, a formula is as typed."""
-    tab.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')")
-    tab.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
-    width = tab.evaluate("document.scrollingElement.scrollWidth")
-    if width > size["width"]:
-        yield f"is {width} pixels wide"
-    if broken := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
+def opened(tab, url):
+    """Open a page of the site, and wait until its scheme has been chosen and its fonts are there."""
+    tab.goto(url, wait_until="load")
+    tab.wait_for_function("document.body.dataset.mdColorMedia")  # Material's script gives it with the scheme
+    tab.evaluate("document.fonts.ready.then(() => 0)")
+    return tab
+
+
+# An element's distance from the top of the window, when it has not changed for some frames.
+PLACE = """selector => new Promise(done => {
+    let last, same = 0
+    const look = () => {
+        const { top } = document.querySelector(selector).getBoundingClientRect()
+        same = top === last ? same + 1 : 0
+        last = top
+        same < 5 ? requestAnimationFrame(look) : done(top)
+    }
+    look()
+})"""
+FAULTS = """async schemes => {
+    document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager')
+    await Promise.all([document.fonts.ready, ...[...document.images].map(i => i.decode().catch(() => 0))])
+    const widths = {}
+    for (const scheme of schemes) {
+        document.body.dataset.mdColorScheme = scheme
+        widths[scheme] = document.scrollingElement.scrollWidth
+    }
+    return [
+        widths, [...document.images].filter(i => !i.naturalWidth).map(i => i.src),
+        [...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex')),
+    ]
+}"""
+
+
+def faults(tab, size, schemes=("default", "slate")):
+    """What is wrong with the page in `tab`: too wide in a scheme, an image is missing, a formula is as typed.
+
+    The scheme is put on the page as it is, as the page's own switch does.
+    """
+    widths, broken, unset = tab.evaluate(FAULTS, schemes)
+    for scheme, width in widths.items():
+        if width > size["width"]:
+            yield f"is {width} pixels wide, {scheme}"
+    if broken:
         yield f"images do not show: {broken}"
-    if tab.evaluate("[...document.querySelectorAll('.arithmatex')].some(e => !e.querySelector('.katex'))"):
+    if unset:
         yield "has a formula that was not rendered"
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_every_page(browser, address, size):
-    """Each is opened once, in the light; the dark scheme is then put on it, as the page's own switch does."""
-    context = browser.new_context(viewport=size, color_scheme="light")
-    complaints = []
+def test_every_page(browser, address):
+    """Each is opened once, narrow and in the light; the dark scheme is then put on it. Axe has them wide."""
+    context, complaints = browser.new_context(viewport=NARROW, color_scheme="light"), []
     tab = watched(context, address, complaints)
     for url in pages():
         complaints.append(url)  # a heading: what follows is about this page
-        tab.goto(address + url, wait_until="load")
-        for scheme in ("default", "slate"):
-            tab.evaluate("scheme => { document.body.dataset.mdColorScheme = scheme }", scheme)
-            complaints += [f"{fault}, {scheme}" for fault in faults(tab, size)]
+        complaints += faults(opened(tab, address + url), NARROW)
         if complaints[-1] == url:
             complaints.pop()
     context.close()
@@ -134,7 +172,7 @@ def test_pages_follow_the_reader(browser, address, scheme, name):
     context = browser.new_context(color_scheme=scheme)
     tab = context.new_page()
     for url in ("", FOLDS, "explorer/", "api/model/"):
-        tab.goto(address + url)
+        opened(tab, address + url)
         assert tab.evaluate("document.body.dataset.mdColorScheme") == name, url
     context.close()
 
@@ -165,8 +203,8 @@ def test_side_by_side(browser, address):
     tab.goto(address + second)
     assert tab.evaluate(beside)["beside"], "the choice was forgotten on the next page"
     tab.set_viewport_size(NARROW)
+    expect(tab.locator(".side-toggle")).to_be_hidden()
     assert not tab.evaluate(beside)["beside"], "a narrow screen must stack"
-    assert not tab.locator(".side-toggle").is_visible()
     tab.set_viewport_size(WIDE)
     tab.locator(".side-toggle").click()
     tab.goto(address + first)
@@ -178,16 +216,16 @@ def test_a_tooltip_never_makes_the_page_wider(browser, address):
     """Not even before its width is known, as when the button under it has just moved to the right edge."""
     context = browser.new_context(viewport=WIDE)
     tab = context.new_page()
-    tab.goto(address + next(url for url in pages() if url.startswith("lessons/")))
+    opened(tab, address + next(url for url in pages() if url.startswith("lessons/")))
     tab.evaluate("document.documentElement.classList.add('side')")
     tab.locator(".code > .highlight").first.hover()  # not one that is folded
     tab.locator(".code > .highlight .md-code__button").first.hover()
-    tab.locator(".md-tooltip2--active").wait_for()
-    right, width = tab.evaluate("""() => {
+    right, width = tab.wait_for_function("""() => {
         const tip = document.querySelector('.md-tooltip2--active')
-        tip.style.setProperty('--md-tooltip-width', '0px')
-        return [tip.firstElementChild.getBoundingClientRect().right, document.scrollingElement.scrollWidth]
-    }""")
+        tip?.style.setProperty('--md-tooltip-width', '0px')
+        const { right } = tip?.firstElementChild.getBoundingClientRect() ?? {}
+        return tip && [right, document.scrollingElement.scrollWidth]
+    }""").json_value()
     assert right > WIDE["width"], "the tooltip is not at the edge: this test has lost its case"
     assert width <= WIDE["width"]
     context.close()
@@ -232,24 +270,21 @@ CONTENT = ".deeper .step, .source .highlight, .predict > :not(summary)"
 def test_folds_open_for_links_and_finding(browser, address):
     """A link to a heading opens what is folded under it; ids and words inside a fold open that."""
     context = browser.new_context(viewport=WIDE)
-    tab = context.new_page()
-    tab.goto(address + FOLDS)
+    tab = opened(context.new_page(), address + FOLDS)
     assert not any(tab.evaluate(SHOWN, CONTENT))
     assert tab.locator("article h2, article h3").evaluate_all("all => all.every(h => h.checkVisibility())")
 
     mistakes = tab.locator("#mistakes + details")
     tab.locator('.md-sidebar--secondary a[href="#mistakes"]').click()
-    tab.wait_for_function("document.querySelector('#mistakes + details').open")
-    tab.wait_for_timeout(300)
-    assert 0 <= tab.locator("#mistakes").bounding_box()["y"] < 300
+    expect(mistakes).to_have_js_property("open", True)
+    assert 0 <= tab.evaluate(PLACE, "#mistakes") < 300
     assert tab.locator("article details[open]").count() == 1
     tab.evaluate("document.querySelector('#mistakes + details .prose p').id = 'inner'")
     mistakes.locator("summary").first.click()
-    assert not mistakes.get_attribute("open")
+    expect(mistakes).to_have_js_property("open", False)
     tab.evaluate("location.hash = 'inner'")
-    tab.wait_for_function("document.querySelector('#mistakes + details').open")
-    tab.wait_for_timeout(300)
-    assert 0 <= tab.locator("#inner").bounding_box()["y"] < 300
+    expect(mistakes).to_have_js_property("open", True)
+    assert 0 <= tab.evaluate(PLACE, "#inner") < 300
 
     for fragment in ("#mistakes", f"#:~:text={INSIDE.replace(' ', '%20')}"):
         tab = context.new_page()
@@ -262,17 +297,19 @@ def test_open_everything(browser, address):
     """One button opens all folds, keeps what is read where it is, and is remembered on the next page."""
     other = next(url for url in pages() if url.startswith("lessons/") and url != FOLDS)
     context = browser.new_context(viewport=NARROW)
-    tab = context.new_page()
-    tab.goto(address + FOLDS)
+    tab = opened(context.new_page(), address + FOLDS)
     button = tab.locator(".open-toggle")
     assert button.get_attribute("aria-pressed") == "false"
-    tab.evaluate("document.querySelector('#projection').scrollIntoView()")
-    where = "document.querySelector('#projection').getBoundingClientRect().top"
-    before = tab.evaluate(where)
-    button.evaluate("e => e.click()")
+    moved = """button => {
+        const read = document.querySelector('#projection'), top = () => read.getBoundingClientRect().top
+        read.scrollIntoView()
+        const before = top()
+        button.click()
+        return top() - before
+    }"""
+    assert button.evaluate(moved) == pytest.approx(0, abs=3)
     assert button.get_attribute("aria-pressed") == "true"
     assert all(tab.evaluate(SHOWN, "article details > *"))
-    assert tab.evaluate(where) == pytest.approx(before, abs=3)
     assert tab.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
 
     for url in (other, FOLDS):
@@ -304,13 +341,14 @@ def test_folds_on_paper_and_without_script(browser, address, script):
     context = browser.new_context(viewport=WIDE, java_script_enabled=script)
     tab = context.new_page()
     tab.goto(address + FOLDS)
-    assert tab.locator(".open-toggle").is_visible() == script
+    expect(tab.locator(".open-toggle")).to_be_visible(visible=script)
     fold = tab.locator("details.predict").first
     output = fold.locator(".output").first
-    assert not output.is_visible()
+    expect(output).to_be_hidden()
     fold.locator("summary").click()
-    assert output.is_visible()
+    expect(output).to_be_visible()
     fold.locator("summary").click()
+    expect(output).to_be_hidden()
     screen = tab.locator(CONTENT).evaluate_all("all => all.filter(e => e.checkVisibility()).length")
     assert screen == 0
     tab.emulate_media(media="print")
@@ -397,8 +435,7 @@ PAPER = """() => {
 def test_paper_is_light(browser, address):
     """Printed from a dark screen a lesson is ink on white, without controls, and things are not cut."""
     context = browser.new_context(viewport=WIDE, color_scheme="dark")
-    tab = context.new_page()
-    tab.goto(address + FOLDS)
+    tab = opened(context.new_page(), address + FOLDS)
     screen = tab.evaluate(PAPER)
     assert screen["ink"] > 0.8, "the screen is not dark: this test has lost its case"
     assert screen["paper"] < 0.2
@@ -436,11 +473,11 @@ def test_a_figure_is_enlarged(browser, address, size):
     else:
         assert image.bounding_box()["width"] > before
     close = dialog.get_by_role("button", name="Close")
-    assert close.evaluate("e => e === document.activeElement")
+    expect(close).to_be_focused()
     for leave in (lambda: tab.keyboard.press("Escape"), close.click):
         leave()
-        assert not dialog.is_visible()
-        assert link.evaluate("e => e === document.activeElement")
+        expect(dialog).to_be_hidden()
+        expect(link).to_be_focused()
         tab.keyboard.press("Enter")
     context.close()
 
@@ -448,8 +485,12 @@ def test_a_figure_is_enlarged(browser, address, size):
 def test_marks_stay_on_a_phone(browser, address):
     context = browser.new_context(viewport=NARROW)
     tab = context.new_page()
-    tab.goto(address + next(page for page in pages() if "04_encoder" in page))
-    tab.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
+    opened(tab, address + next(page for page in pages() if "04_encoder" in page))
+    # Material makes the marks of a piece of code when it has a size, which observers are told a frame later.
+    tab.evaluate("""() => new Promise(done => {
+        document.querySelectorAll('article details').forEach(fold => fold.open = true)
+        requestAnimationFrame(() => requestAnimationFrame(done))
+    })""")
     tab.locator(".md-annotation").first.wait_for()
     ends = tab.locator(".md-annotation__index").evaluate_all(
         "all => all.map(e => e.getBoundingClientRect().right)"
@@ -461,13 +502,11 @@ def test_marks_stay_on_a_phone(browser, address):
 def test_keyboard(browser, address):
     """The scheme changes by Space, a word's tooltip opens on focus, contents are a key away side by side."""
     context = browser.new_context(viewport=WIDE, color_scheme="light")
-    tab = context.new_page()
-    tab.goto(address + FOLDS)
-    scheme = "document.body.dataset.mdColorScheme"
+    tab = opened(context.new_page(), address + FOLDS)
     tab.locator("#__palette_0").focus()
     for expected in ("slate", "default"):
         tab.keyboard.press(" ")
-        assert tab.evaluate(scheme) == expected
+        expect(tab.locator("body")).to_have_attribute("data-md-color-scheme", expected)
     word = tab.locator("abbr:visible").first
     word.focus()
     tab.locator(".md-tooltip2--active").wait_for()
@@ -475,24 +514,33 @@ def test_keyboard(browser, address):
     assert tab.locator(".md-tooltip2--active > *, article").evaluate_all(faces) == ['"Source Serif"'] * 2
 
     tab.locator(".side-toggle").click()
-    assert not tab.locator(".md-sidebar--secondary").is_visible()
+    contents = tab.locator(".md-sidebar--secondary")
+    expect(contents).to_be_hidden()
     button = tab.get_by_role("button", name="Table of contents")
     button.press("Enter")
-    assert tab.locator(".md-sidebar--secondary").is_visible()
-    assert button.get_attribute("aria-expanded") == "true"
+    expect(contents).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
     tab.keyboard.press("Escape")
-    assert not tab.locator(".md-sidebar--secondary").is_visible()
-    assert button.evaluate("e => e === document.activeElement")
+    expect(contents).to_be_hidden()
+    expect(button).to_be_focused()
     context.close()
 
 
 SHIFT = """window.shift = 0
-new PerformanceObserver(list => list.getEntries().forEach(e => window.shift += e.value))
-    .observe({type: 'layout-shift', buffered: true})"""
+const add = entries => entries.forEach(e => window.shift += e.value)
+window.shifts = new PerformanceObserver(list => add(list.getEntries()))
+window.shifts.observe({type: 'layout-shift', buffered: true})
+window.frames_later = act => requestAnimationFrame(() => requestAnimationFrame(act))
+window.painted = new Promise(done => new PerformanceObserver(() => window.frames_later(done))
+    .observe({type: 'paint', buffered: true}))
+window.all_shifts = () => new Promise(done => window.frames_later(() => {
+    add(window.shifts.takeRecords())
+    done(window.shift)
+}))"""
 
 
 def shift(tab, url):
-    """How far what is shown of a page moves when its fonts arrive half a second after all else."""
+    """How far what is shown of a page moves when its fonts arrive after it has been painted without them."""
     held, released = [], []
 
     def hold(route):
@@ -503,15 +551,17 @@ def shift(tab, url):
 
     tab.add_init_script(SHIFT)
     tab.route("**/*.woff2", hold)
-    tab.goto(url, wait_until="domcontentloaded")
-    tab.wait_for_timeout(500)
+    with tab.expect_request("**/*.woff2"):
+        tab.goto(url, wait_until="domcontentloaded")
+    tab.evaluate("window.painted.then(() => 0)")
     assert held, "no font was asked for: this test has lost its case"
+    assert tab.evaluate("document.fonts.status") == "loading", "fonts came too early: so has it"
     released.append(True)
     for route in held:
         route.continue_()
-    tab.evaluate("document.fonts.ready")
-    tab.wait_for_timeout(300)
-    return tab.evaluate("window.shift")
+    tab.wait_for_load_state("load")
+    tab.evaluate("document.fonts.ready.then(() => 0)")
+    return tab.evaluate("window.all_shifts()")
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
@@ -530,18 +580,22 @@ def test_ticks(browser, address):
     notes = ".cards .read, .cards .here"
     tab.goto(address)
     assert tab.locator(notes).count() == 0
-    tab.clock.install()
+    tab.clock.install(time=0)
+    tab.clock.pause_at(1)  # only this test's minutes pass
     tab.goto(address + first)
     box = tab.get_by_role("checkbox")
-    box.scroll_into_view_if_needed()
-    tab.wait_for_timeout(200)
+    seen = """e => new Promise(done => {
+        e.scrollIntoView()
+        new IntersectionObserver(([entry]) => entry.isIntersecting && done(0)).observe(e)
+    })"""
+    box.evaluate(seen)  # the page's own observer is older: it is told before this one
     tab.clock.run_for(30_000)
-    assert not box.is_checked()
+    expect(box).not_to_be_checked()
     tab.clock.run_for(40_000)
-    assert box.is_checked()
+    expect(box).to_be_checked()
     box.uncheck()
     tab.reload()
-    assert not box.is_checked(), "what a reader unticks stays so"
+    expect(box, "what a reader unticks stays so").not_to_be_checked()
     box.check()
     tab.evaluate("localStorage.last = JSON.stringify({lesson: location.pathname.split('/')[2], hash: '#x'})")
     tab.goto(address)
@@ -589,7 +643,7 @@ def test_a_quiz_answers(browser, address):
 def test_the_worksheet_is_two_pages_of_a4(browser, address):
     """One to fill in, one with the key, and nothing of the site on either."""
     tab = browser.new_page()
-    tab.goto(address + "worksheet/")
+    opened(tab, address + "worksheet/")
     pdf = tab.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2
     assert re.findall(rb"/MediaBox\s*\[0 0 59[45][\d.]* 84[12]", pdf)
@@ -598,7 +652,7 @@ def test_the_worksheet_is_two_pages_of_a4(browser, address):
 
 DECKS = sorted(path.stem for path in (SITE / "slides").glob("*_*.html"))
 OVER = """async () => {
-    await Promise.all([...document.images].map(i => i.decode()))
+    await Promise.all([document.fonts.ready, ...[...document.images].map(i => i.decode())])
     const found = []
     for (let n = 0; n < Reveal.getTotalSlides(); n++) {
         Reveal.slide(n)
@@ -618,6 +672,12 @@ OVER = """async () => {
 }"""
 
 
+def open_deck(tab, url):
+    """Open slides, and wait until reveal.js has told them that they are ready."""
+    tab.goto(url, wait_until="load")
+    tab.locator(".reveal.ready").wait_for()
+
+
 def test_there_are_slides_for_every_lesson():
     assert sorted({url.split("/")[1] for url in pages() if url.startswith("lessons/")}) == DECKS
 
@@ -628,7 +688,7 @@ def test_slides_fit(browser, address, deck):
     complaints = []
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     tab = watched(context, address, complaints)
-    tab.goto(f"{address}slides/{deck}.html", wait_until="load")
+    open_deck(tab, f"{address}slides/{deck}.html")
     assert 20 <= tab.evaluate("Reveal.getTotalSlides()") <= 35
     assert tab.evaluate(OVER) == []
     assert tab.evaluate("[...document.querySelectorAll('.arithmatex')].every(e => e.querySelector('.katex'))")
@@ -642,8 +702,8 @@ def test_slides_fit(browser, address, deck):
 
 def test_slides_print(browser, address):
     tab = browser.new_page()
-    tab.goto(f"{address}slides/{DECKS[0]}.html?print-pdf", wait_until="load")
-    tab.wait_for_selector(".pdf-page")
+    open_deck(tab, f"{address}slides/{DECKS[0]}.html?print-pdf")
+    tab.locator(".pdf-page").first.wait_for()  # they come all at once
     sheets = len(re.findall(rb"/Type\s*/Page\b", tab.pdf(prefer_css_page_size=True)))
     assert sheets == tab.locator(".pdf-page").count() >= 20
     tab.close()

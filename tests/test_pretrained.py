@@ -1042,12 +1042,15 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [NAME, "torchvision/vit_b_16"])
-def test_without_a_network_it_says_what_to_do_and_soon(name, no_network, empty_caches, small_torchvision):
-    begun = time.monotonic()
+def test_without_a_network_it_says_what_to_do_and_soon(
+    name, no_network, empty_caches, small_torchvision, monkeypatch
+):
+    waited = []  # between its tries the hub's own client waits 46 seconds in all
+    monkeypatch.setattr(time, "sleep", waited.append)
     with pytest.raises(ValueError, match=r"cannot download https://.*Name or service not known") as error:
         load_pretrained(name)
     assert f"load_pretrained({name!r}, file=...)" in str(error.value)
-    assert time.monotonic() - begun < 15  # the hub's own client takes 46 seconds
+    assert sum(waited) < 5
 
 
 @pytest.fixture

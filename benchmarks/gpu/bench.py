@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import now
-
-from vit.inference.weights import write_atomic
-
 
 @dataclass
 class Bench:
@@ -33,6 +29,10 @@ class Bench:
 
     def put(self, part: str, **values: Any) -> None:
         """Add to the results of a part, and write them all. Only one process does this at a time."""
+        from measure import now  # here, since both take seconds, and the process that only waits puts nothing
+
+        from vit.inference.weights import write_atomic
+
         path = self.out / "results.json"
         results = json.loads(path.read_text()) if path.exists() else {}
         results.setdefault(part, {}).update(values, date=now())

@@ -13,14 +13,12 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for measure and throughput
 
 import torch
 from bench import Bench
-from measure import machine
 
 # In the order in which they are worth having, but for the tests, which are short; and the seconds of each.
 PARTS = {"tests": 60, "cifar10": 480, "throughput": 240, "cost": 60}
@@ -45,18 +43,20 @@ def tests(bench: Bench) -> None:
 
 def do(part: str, bench: Bench) -> None:
     """One part, in this process."""
-    import seeds  # here, so that the process that only waits does not need them
-    import speed
+    from measure import machine  # here, as what a part needs: the process that only waits shall start soon
 
     torch.set_num_threads(1 if bench.quick else min(4, os.cpu_count() or 1))
-    kinds: dict[str, Callable[[Bench], None]] = {
-        "tests": tests,
-        "cifar10": seeds.cifar10,
-        "throughput": speed.throughput,
-        "cost": speed.cost,
-    }
     bench.put(part, machine=machine(bench.device, torch.get_num_threads(), PACKAGES))
-    kinds[part](bench)
+    if part == "tests":
+        tests(bench)
+    elif part == "cifar10":
+        import seeds
+
+        seeds.cifar10(bench)
+    else:
+        import speed
+
+        {"throughput": speed.throughput, "cost": speed.cost}[part](bench)
 
 
 def stop(process: subprocess.Popen) -> None:

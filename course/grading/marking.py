@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import nbformat
 from traitlets.config import PyFileConfigLoader
 
-from course.lessons import environment, say
+from course.lessons import STILLBORN, environment, say
 
 ELSEWHERE = re.compile(r'<script[^>]*\bsrc="https?:[^"]*"[^>]*>\s*</script>')
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -82,6 +82,13 @@ def submitted(folder: Path, name: str) -> list[str]:
     return sorted((path.parent.name for path in (folder / "submitted").glob(f"*/{name}")), key=int)
 
 
+def autograded(grader: Any, name: str, pupil: str) -> dict[str, Any]:
+    """nbgrader's result of grading; of a second try, if another took a port from the kernel as it started."""
+    result = grader.autograde(name, pupil)
+    stillborn = STILLBORN.search(result.get("log", "") + result.get("error", ""))
+    return grader.autograde(name, pupil) if stillborn and not result["success"] else result
+
+
 def grade(folder: Path, name: str, people: dict[str, str], again: bool = False) -> int:
     """Grade what was collected and is not graded yet, and write feedback; `people` says who a number is."""
     pupils, failed, began = submitted(folder, name), [], time.perf_counter()
@@ -93,7 +100,7 @@ def grade(folder: Path, name: str, people: dict[str, str], again: bool = False) 
             if (folder / "feedback" / pupil / name).exists() and not again:
                 print(f"{who}: graded before")
                 continue
-            step = grader.autograde(name, pupil)
+            step = autograded(grader, name, pupil)
             if not reason(step):
                 step = grader.generate_feedback(name, pupil)
             if why := reason(step):

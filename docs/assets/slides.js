@@ -1,6 +1,7 @@
 // S opens the speaker's window with the notes, F is full screen, ?print-pdf in the address makes pages to print.
-Reveal.on("ready", () => {
-  // A formula that is too wide for the slide gets smaller type.
+Reveal.on("ready", async () => {
+  // A formula that is too wide for the slide gets smaller type. How wide it is its own fonts say.
+  await document.fonts.ready
   for (const formula of document.querySelectorAll(".formula > .arithmatex")) {
     const wide = formula.querySelector(".katex-display").scrollWidth / 1150
     if (wide > 1) formula.style.fontSize = `${Math.floor(34 / wide)}px`
