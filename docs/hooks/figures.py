@@ -115,4 +115,4 @@ def style(number, found):
         f",0 0,{left}% {top}%,{right}% {top}%,{right}% {bottom}%,{left}% {bottom}%,{left}% {top}%"
         for left, top, right, bottom in found
     )
-    return f"#fig-{number} a::after{{clip-path:polygon(evenodd,0 0,100% 0,100% 100%,0 100%,0 0{holes})}}\n"
+    return f"#fig-{number} a::before{{clip-path:polygon(evenodd,0 0,100% 0,100% 100%,0 100%,0 0{holes})}}\n"
