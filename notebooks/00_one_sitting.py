@@ -440,11 +440,11 @@ print(f"two standard errors of one measurement: {error:.1%}; {STEPS} steps each"
 assert points[-1][1] > 0.1 + error
 
 # %% [markdown]
-# Two steps that bought nothing, and then three that did. The last line says how far chance alone may move one such
-# number. Mind what the table does not show. Every row is one training, from one draw of random numbers (a *seed*) and
-# with equally many steps, and the later models have more parameters. The last step changes three things at once, so the
-# table cannot say which of them it was. Nor does it show the end of the story: look at the slopes of the curves above.
-# Lessons 1 to 5 take the parts out one by one, with several seeds.
+# Two steps that bought nothing, and then three that did. The last line says how far chance may move one number. Mind
+# what the table does not show. Every row is one draw of random numbers (one *seed*) and equally many steps, and the
+# later models have more parameters. The last step changes three things at once, so the table cannot say which of them
+# it was. Nor does it show the end of the story: look at the slopes of the curves above. Lessons 1 to 5 take the parts
+# out one by one, with several seeds.
 
 # %% [markdown] anchor="same" tags=["deeper"]
 # ### Is it the same as the finished one?
@@ -499,8 +499,8 @@ print(f"right on {share:.0%} of {len(fresh)} fresh pictures, give or take {error
 # ## What it becomes with more of everything
 #
 # The same architecture, deeper and wider, and taught by a larger one that saw 142 million pictures without a label, is
-# DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup and not on our cat, who fills
-# her picture and leaves no background to tell her from.
+# DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup: our cat fills her picture
+# and leaves no background.
 
 # %% alt="A cup of coffee on a saucer beside six maps, one for each head of DINOv2's last block. Five heads mark the cup: its rim, its wall or the coffee in it. Head 4 leaves the cup dark and spreads over the table around it." jupyter={"source_hidden": true}
 try:
