@@ -82,7 +82,7 @@ print(f"by a model of {parameters:,} parameters")
 # token* spreads its attention over the patches of the picture, and how much goes where is a number. Here is one block,
 # and beside it the same block of a twin with random weights. Both maps have the same scale.
 
-# %% alt="Three squares. Left: the cat, as 32 by 32 pixels. Middle: the trained model's attention over a grey copy of it, with a few bright patches on nose, eye and cheek. Right: the random twin's attention, the same dull shade everywhere." jupyter={"source_hidden": true}
+# %% alt="The cat, and two maps of attention over it on one scale. Left: the cat, as 32 by 32 pixels. Middle: the trained model's attention over a grey copy of it, with a few bright patches on nose, eye and cheek. Right: the random twin's attention, the same dull shade everywhere." jupyter={"source_hidden": true}
 torch.manual_seed(0)
 twin = VisionTransformer(shipped.model.config).eval()
 BLOCK = 6
@@ -122,7 +122,7 @@ for x in (seen, patches, tokens, sequence, logits):
     print(tuple(x.shape))
 assert sequence.shape == (1, 65, 192)
 
-# %% alt="Five pictures in a row, joined by arrows: the cat; the cat cut by a grid of eight by eight; a matrix of 64 rows and 192 columns, each row a token; the same with one row more at the top, for the class token; and ten bars, of which the one for cat is by far the longest. Under each its shape." jupyter={"source_hidden": true}
+# %% alt="The five shapes of one picture on its way to an answer, joined by arrows: the cat; the cat cut by a grid of eight by eight; a matrix of 64 rows and 192 columns, each row a token; the same with one row more at the top, for the class token; and ten bars, of which the one for cat is by far the longest. Under each its shape." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.3), width_ratios=[1, 1, 1, 1, 0.8])
 figure.get_layout_engine().set(wspace=0.14)
 draw_image(axes[0], photo, "picture")
@@ -424,7 +424,8 @@ vit = ViT()
 train("ViT, 3 blocks of 3 heads", vit, watch=watch)
 
 # %% [markdown]
-# While it trains in your own notebook, the figure above is drawn anew every hundred steps.
+# While it trains in your own notebook, the figure above is drawn anew every hundred steps. The folded code also makes
+# the model, `vit = ViT()`, and trains it.
 #
 # [Lesson 5](05_model.ipynb) puts the real sizes together, and [lesson 6](06_training.ipynb) trains them properly.
 
@@ -439,10 +440,11 @@ print(f"two standard errors of one measurement: {error:.1%}; {STEPS} steps each"
 assert points[-1][1] > 0.1 + error
 
 # %% [markdown]
-# Two steps that bought nothing, and then three that did. Mind what the table does not show. Every row is one seed and
-# equally many steps, and the later models have more parameters. The last step changes three things at once, so the
-# table cannot say which of them it was. Nor does it show the end of the story: look at the slopes of the curves above.
-# Lessons 1 to 5 take the parts out one by one, with several seeds.
+# Two steps that bought nothing, and then three that did. The last line says how far chance may move one number. Mind
+# what the table does not show. Every row is one draw of random numbers (one *seed*) and equally many steps, and the
+# later models have more parameters. The last step changes three things at once, so the table cannot say which of them
+# it was. Nor does it show the end of the story: look at the slopes of the curves above. Lessons 1 to 5 take the parts
+# out one by one, with several seeds.
 
 # %% [markdown] anchor="same" tags=["deeper"]
 # ### Is it the same as the finished one?
@@ -497,7 +499,8 @@ print(f"right on {share:.0%} of {len(fresh)} fresh pictures, give or take {error
 # ## What it becomes with more of everything
 #
 # The same architecture, deeper and wider, and taught by a larger one that saw 142 million pictures without a label, is
-# DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup: our cat fills her picture.
+# DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup: our cat fills her picture
+# and leaves no background.
 
 # %% alt="A cup of coffee on a saucer beside six maps, one for each head of DINOv2's last block. Five heads mark the cup: its rim, its wall or the coffee in it. Head 4 leaves the cup dark and spreads over the table around it." jupyter={"source_hidden": true}
 try:
@@ -526,8 +529,8 @@ else:
 # ## Where to go next
 #
 # If this was your evening, stop here: you have built and trained a Vision Transformer. If you have another,
-# [lesson 1](01_patches.ipynb) begins at the beginning, with a pencil. To train on your own pictures, “Run it yourself”
-# has the command.
+# [lesson 1](01_patches.ipynb) begins at the beginning, with a pencil. To train on a folder of your own,
+# [Your own pictures](../docs/howto.md) has the command.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes

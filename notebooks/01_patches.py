@@ -379,7 +379,7 @@ assert P * P * C == D
 
 # %% [markdown]
 # That these are equal is a coincidence of ViT-Base at 16 pixels, a well-known source of confusion. The matrix is
-# square there, but it still mixes all the numbers of a patch, and for every other size it is not square at all.
+# square there, but it still mixes all the numbers of a patch, and for the other models below it is not square at all.
 
 # %%
 print("model       P²·C      D   E is")

@@ -36,6 +36,14 @@ def test_curves_and_bars_are_turned_whole(figure):
     assert found(figure) == []
 
 
+def test_a_band_behind_dots_is_turned_with_them(figure):
+    ax = figure.subplots()
+    ax.axvspan(50, 52, color="#e7e9ec")
+    for row, color in enumerate(("#0b5f9e", "#b23c0b", "#3d6b1f")):
+        ax.plot([40, 50.5, 51.5], [row] * 3, "o-", color=color)
+    assert found(figure) == []
+
+
 def test_pictures_and_their_scale_stay(figure):
     left, right = figure.subplots(1, 2)
     left.plot(np.arange(9))

@@ -454,12 +454,12 @@ def test_paper_is_light(browser, address):
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_a_figure_is_enlarged(browser, address, size):
-    """With a button to close it, Escape, and the focus back where it was; on a phone it pans."""
-    context = browser.new_context(viewport=size)
+    """With a button to close it, Escape, and the focus back where it was; on a phone it pans. In the dark."""
+    context = browser.new_context(viewport=size, color_scheme="dark")
     tab = context.new_page()
     tab.goto(address + FOLDS)
     tab.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
-    link = tab.locator("a.enlarge").first
+    link = tab.locator(".turn a.enlarge").first
     before = link.locator("img").bounding_box()["width"]
     link.focus()
     tab.keyboard.press("Enter")
@@ -472,6 +472,10 @@ def test_a_figure_is_enlarged(browser, address, size):
         assert dialog.locator("> div").evaluate(pan) == 400
     else:
         assert image.bounding_box()["width"] > before
+    shown = image.evaluate(
+        "i => [getComputedStyle(i).filter, getComputedStyle(i.parentElement).mixBlendMode]"
+    )
+    assert shown == ["none", "normal"]  # what is turned would be white on white
     close = dialog.get_by_role("button", name="Close")
     expect(close).to_be_focused()
     for leave in (lambda: tab.keyboard.press("Escape"), close.click):

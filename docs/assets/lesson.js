@@ -119,6 +119,7 @@ for (const link of document.querySelectorAll("a.enlarge")) {
     from = link
     const figure = link.closest("figure").cloneNode(false) // a film's has its place in the sheet
     figure.removeAttribute("id")
+    figure.classList.remove("turn", "plain") // on the dialog's white its colours are its own
     figure.append(link.cloneNode(true))
     figure.firstElementChild.removeAttribute("href")
     dialog.lastElementChild.replaceChildren(figure)

@@ -65,6 +65,8 @@ def pictures(pixels):
         closed = inked.mean() > 0.97 and all(
             edge.mean() > 0.8 for edge in (inked[0], inked[-1], inked[:, 0], inked[:, -1])
         )
+        if closed and band(pixels[rows, columns]):
+            continue
         if closed and (colours >= 4 if short >= 12 else colours >= 8 and long >= 40):
             kept.append((left, top, right, bottom))
             known |= set(np.flatnonzero(counts > 0.02 * codes.size))
@@ -92,6 +94,13 @@ def pictures(pixels):
     ]
 
 
+def band(pixels):
+    """Whether a box is one pale colour with dots and lines on it: a range behind a plot, which turns."""
+    values, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    most = values[counts.argmax()].astype(int)
+    return counts.max() > 0.75 * counts.sum() and most.min() > 200 and np.ptp(most) < 24
+
+
 def trimmed(ink, top, bottom, left, right):
     """A box without the stubs of an axis' ticks at its sides."""
     for _ in range(THIN):
@@ -115,4 +124,4 @@ def style(number, found):
         f",0 0,{left}% {top}%,{right}% {top}%,{right}% {bottom}%,{left}% {bottom}%,{left}% {top}%"
         for left, top, right, bottom in found
     )
-    return f"#fig-{number} a::after{{clip-path:polygon(evenodd,0 0,100% 0,100% 100%,0 100%,0 0{holes})}}\n"
+    return f"#fig-{number} a::before{{clip-path:polygon(evenodd,0 0,100% 0,100% 100%,0 100%,0 0{holes})}}\n"

@@ -184,10 +184,20 @@ def figure(name, about, png, number):
 
 
 def caption(alt):
-    """What a description says first, up to its first stop."""
-    first = re.match(r".{16,}?[.:;](?=\s|$)|.{8,}?。", alt)
-    text = first[0] if first else alt
-    return text if text.endswith("。") or not text else text[:-1] + "."
+    """What a description says first: one sentence, or two where the first says little.
+
+    Of a long one that a colon divides it is what stands before that.
+    """
+    sentences = re.findall(r".+?(?:\.(?=\s|$)|。|$)", alt)
+    first, both = sentences[0] if sentences else "", "".join(sentences[:2])
+    if wide(first) < 25 or (wide(first) < 50 and wide(both) <= 180):
+        return both
+    return first if wide(first) <= 160 else re.sub(r"^(.{24,}?)[:;]\s.*", r"\1.", first)
+
+
+def wide(text):
+    """How wide a text is, in Latin letters: those of Chinese and Japanese are twice as wide."""
+    return sum(1 + (character > "\u2e80") for character in text)
 
 
 def film(html, cell, config):
