@@ -4,9 +4,11 @@ Images are `(C, H, W)` tensors in [0, 1]; a patch is numbered by its place in re
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,11 +16,11 @@ from torch import Tensor
 from vit.data.files import printable
 from vit.results import apart
 
-WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
-INK, FAINT, ACCENT = "#1f2430", "#a3a9b5", "#c2410c"
-# Okabe and Ito's palette without its black and yellow: told apart by colour-blind readers, too.
-CYCLE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
-SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"  # both keep their order without colour vision
+STYLE = rc_params_from_file(Path(__file__).with_name("lessons.mplstyle"), use_default_template=False)
+WIDTH = STYLE["figure.figsize"][0]  # inches; the widest figure that a page shows without shrinking it
+INK, FAINT, ACCENT = STYLE["text.color"], STYLE["axes.edgecolor"], "#c2410c"
+CYCLE = STYLE["axes.prop_cycle"].by_key()["color"]
+SEQUENTIAL, DIVERGING = STYLE["image.cmap"], "RdBu_r"  # both keep their order without colour vision
 
 
 def use_style() -> None:
@@ -27,32 +29,7 @@ def use_style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("retina")
-    plt.rcParams.update(
-        {
-            "figure.constrained_layout.use": True,
-            "figure.figsize": (WIDTH, 3.0),
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "font.size": 9.5,
-            "axes.titlesize": 10,
-            "axes.labelsize": 9.5,
-            "axes.titleweight": "regular",
-            "axes.edgecolor": FAINT,
-            "axes.labelcolor": INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=CYCLE),
-            "text.color": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "xtick.labelsize": 8.5,
-            "ytick.labelsize": 8.5,
-            "legend.frameon": False,
-            "legend.fontsize": 8.5,
-            "lines.linewidth": 1.8,
-            "image.cmap": SEQUENTIAL,
-        }
-    )
+    plt.rcParams.update(STYLE)
 
 
 def pixels(image: Tensor) -> np.ndarray:
