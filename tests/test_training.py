@@ -90,7 +90,7 @@ def uninterrupted(data, tmp_path_factory):
 def save_after_every_step(monkeypatch):
     """Without the picture of the curves: drawing it so often takes longer than all the rest."""
     monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
-    monkeypatch.setattr("vit.training.run.curves_bytes", lambda rows: b"")
+    monkeypatch.setattr("vit.training.checkpoint.curves_bytes", lambda rows: b"")
 
 
 def rows(folder):
@@ -571,7 +571,7 @@ import vit.training.run
 from vit.training.plan import free_memory, plan
 from vit.training.recipe import Recipe
 torch.set_num_threads(1)
-vit.training.run.SAVE_EVERY, vit.training.run.curves_bytes = 0.0, lambda rows: b""
+vit.training.run.SAVE_EVERY, vit.training.checkpoint.curves_bytes = 0.0, lambda rows: b""
 recipe, resume = Recipe(**eval(sys.argv[1])), sys.argv[3] == "resume"
 data = pickle.loads(Path(sys.argv[4]).read_bytes())  # drawn by the parent
 vit.training.run.train(recipe, sys.argv[2], resume=resume, data=data, device="cpu", quiet=True)

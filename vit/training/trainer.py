@@ -8,6 +8,7 @@ Legend: B batch, S image side, K classes, D width, T tokens.
 """
 
 import copy
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -229,10 +230,9 @@ class Trainer:
         loss, correct, count = self._sum().tolist()
         if not count:
             return 0.0, 0.0
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise ValueError(
-                f"the loss is no longer a number at step {self.step}: try a smaller lr, or bf16=false"
-            )
+        if not math.isfinite(loss):
+            says = f"the loss is no longer a number at step {self.step}: try a smaller lr, or bf16=false"
+            raise ValueError(says)
         return loss / count, correct / count
 
     def finished_model(self) -> VisionTransformer:
