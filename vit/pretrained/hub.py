@@ -130,13 +130,11 @@ def _from_timm(name: str) -> tuple[nn.Module, dict[str, Any]]:
 def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """The same from torchvision."""
     builder, _, tag = name.partition(".")
-    builders = models.list_models(include="vit_*")
-    known = [
-        f"torchvision/{each}.{kind.name}" for each in builders for kind in models.get_model_weights(each)
-    ]
-    if builder not in builders or (tag and f"torchvision/{name}" not in known):
+    kinds = {each: models.get_model_weights(each) for each in models.list_models(include="vit_*")}
+    known = [f"torchvision/{each}.{kind.name}" for each, weights in kinds.items() for kind in weights]
+    if builder not in kinds or (tag and f"torchvision/{name}" not in known):
         raise _unknown(f"torchvision/{name}", known)
-    weights = models.get_model_weights(builder)[tag or "DEFAULT"]
+    weights = kinds[builder][tag or "DEFAULT"]
     preset, size = weights.transforms(), weights.meta["min_size"][0]
     model = models.get_model(builder, image_size=size)
     about = {
@@ -257,11 +255,6 @@ def load_pretrained(
     return Classifier(model, preprocessing, tuple(about["classes"]), {"name": name, **about})
 
 
-def _size(theirs: nn.Module) -> tuple[int, int]:
-    """(height, width) of timm's or torchvision's model, in pixels."""
-    return theirs.patch_embed.img_size if hasattr(theirs, "patch_embed") else (theirs.image_size,) * 2
-
-
 @torch.inference_mode()
 def _compare(ours: nn.Module, theirs: nn.Module, state: dict[str, Tensor], name: str) -> None:
     """Give the same weights and the same noise to both models; the answers must be the same."""
@@ -271,7 +264,8 @@ def _compare(ours: nn.Module, theirs: nn.Module, state: dict[str, Tensor], name:
         raise ValueError(f"the file does not hold the weights of {name!r}: {error}") from None
     images = torch.randn(1, 3, *ours.config.img_size, generator=torch.Generator().manual_seed(0))
     # timm ignores the pixels beyond the last whole patch; ours has an image without them.
-    beyond = [a - b for a, b in zip(_size(theirs), ours.config.img_size, strict=True)]
+    whole = theirs.patch_embed.img_size if hasattr(theirs, "patch_embed") else (theirs.image_size,) * 2
+    beyond = [a - b for a, b in zip(whole, ours.config.img_size, strict=True)]
     expected = theirs(nn.functional.pad(images, (0, beyond[1], 0, beyond[0])))
     difference = float((ours(images) - expected).abs().max() / expected.abs().max().clamp(min=1.0))
     if not difference < 1e-3:
