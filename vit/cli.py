@@ -227,8 +227,7 @@ def predict(
 @app.command()
 def info(
     path: Annotated[
-        str,
-        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes."),
+        str, typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes.")
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""

@@ -161,8 +161,7 @@ class Trainer:
     def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
         """This process's parts of the batch of a step: pairs `(b, 3, S, S)` uint8 and `(b,)`."""
         epoch, position = divmod(step, self.per_epoch)
-        order = torch.Generator()
-        order.manual_seed(hashed(self.recipe.seed, "order", epoch))
+        order = torch.Generator().manual_seed(hashed(self.recipe.seed, "order", epoch))
         index = torch.randperm(len(self.train_images), generator=order)
         index = index[position * self.batch : (position + 1) * self.batch]
         return [self.train_images.batch(part) for part in index.chunk(self.parts)[self.rank :: self.world]]
