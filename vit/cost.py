@@ -98,8 +98,9 @@ def training_memory(
 
 
 def ring_bytes(nbytes: float, world: int) -> float:
-    """Bytes that each of `world` processes sends in a ring all-reduce of `nbytes`: the least possible
-    (Patarasuk and Yuan, 2009). An all-gather or a reduce-scatter is one half of it.
+    """Bytes that each of `world` processes sends in a ring all-reduce of `nbytes`.
+
+    It is the least possible (Patarasuk and Yuan, 2009). An all-gather or a reduce-scatter sends one half.
     """
     return 2 * nbytes * (world - 1) / world
 

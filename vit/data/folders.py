@@ -43,8 +43,8 @@ def pictures(
 ) -> Iterator[Path]:
     """The picture files under a folder, in order of name; training and prediction both find them here.
 
-    Links are followed, each real folder once: none of those in `seen`, to which they are added. Hidden files
-    and folders, and files whose extension Pillow does not open, are counted by reason in `passed`.
+    Links are followed, each real folder once: none of those in `seen`, to which they are added. What is
+    hidden, of the system, or not to be opened by Pillow is passed over, and counted by reason in `passed`.
     """
     passed = Counter() if passed is None else passed
     seen = _with_parents(Path(folder)) if seen is None else seen
@@ -230,7 +230,7 @@ def split_by_content(keys: Sequence[str], labels: Tensor, part: float, name: str
     classes: dict[int, set[str]] = {}
     for key, k in zip(keys, labels.tolist(), strict=True):
         classes.setdefault(k, set()).add(key)
-    held = {key for key in set(keys) if place[key] < part}
+    held = {key for key, value in place.items() if value < part}
     for members in classes.values():
         ordered = sorted(members, key=place.__getitem__)
         if len(ordered) <= keep:

@@ -51,7 +51,10 @@ def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
 
 
 def photograph_cuts(count: int, img_size: int = 32, seed: int = 0) -> Tensor:
-    """Random squares, a third of a photograph's side or more: `(count, 3, img_size, img_size)` in [0, 1]."""
+    """Random squares of the photographs in turn: `(count, 3, img_size, img_size)` in [0, 1].
+
+    Their sides are from a third of the photograph's to all of it.
+    """
     generator = torch.Generator().manual_seed(seed)
     large, squares = 8 * img_size, []
     sources = [photograph(name, large) for name in PHOTOGRAPHS]
@@ -146,7 +149,8 @@ def read_folder(
     Raises:
         ValueError: if there are no class folders, or one without images that can be read.
     """
-    if content := split_by == "content":
+    content = split_by == "content"
+    if content:
         paths, labels, classes = read_classes(folder)
     else:  # all as it was when runs were split so
         old = ImageFolder(folder)

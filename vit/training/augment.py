@@ -17,7 +17,10 @@ from vit.training.recipe import Recipe
 
 
 def hashed(*where: int | str) -> int:
-    """A seed of 63 bits from numbers and words; seed + step would be the next seed's, one step before."""
+    """A seed of 63 bits from any whole numbers and words.
+
+    Sums such as seed + step would give neighbouring runs the same numbers, one step apart.
+    """
     return int.from_bytes(hashlib.blake2b(repr(where).encode(), digest_size=8).digest()) >> 1
 
 

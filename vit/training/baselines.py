@@ -30,8 +30,8 @@ def _pixels(images: Images) -> tuple[Tensor, Tensor]:
 def mirrors_mislead(train: Images) -> bool:
     """Whether mirrored pictures look like other classes, as letters and digits do, and photographs do not.
 
-    Of the pictures (2,000 at most) that are of the class of the nearest other one, most are no longer so when
-    mirrored, and more than by chance.
+    Of the pictures that are of the class of the nearest other one, most are no longer so when mirrored. At
+    most 2,000 are looked at; what may be chance is none.
     """
     x, y = _pixels(train.take(evenly(len(train), 2_000)))
     side = round((x.shape[1] / 3) ** 0.5)
@@ -44,7 +44,8 @@ def mirrors_mislead(train: Images) -> bool:
 def simple_scores(train: Images, test: Images) -> dict[str, float]:
     """Accuracy on `test` of naming the commonest class of `train`, and of the nearest pictures in `train`.
 
-    Nearest are `NEIGHBOURS` of at most `MOST`, by their pixels; where they disagree, the nearest decides.
+    Nearest neighbours are three, by the distance of their pixels, at 32x32 at most and among at most 10,000
+    training images; where they disagree, the nearest decides.
     """
     (x, y), (queries, truth) = _pixels(train.take(evenly(len(train), MOST))), _pixels(test)
     classes = int(max(y.max(), truth.max())) + 1
