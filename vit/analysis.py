@@ -159,11 +159,8 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
     if target.shape != images.shape[:1]:
         raise ValueError(f"expected targets of shape ({len(images)},), got {tuple(target.shape)}")
     with torch.inference_mode(False), torch.enable_grad():  # gradients are needed, whoever asks
-        x = model.embed(images.clone()).detach().requires_grad_()  # a graph even if the model is frozen
-        maps = []
-        for block in model.blocks:
-            x, weights = block(x, need_weights=True)
-            maps.append(weights)
+        # Tokens that need a gradient make a graph even if the model is frozen.
+        x, maps = model.run_blocks(model.embed(images.clone()).detach().requires_grad_())
         logits = model.forward_head(model.norm(x))  # (B, K)
         target = target.clone()
         # An image's logit depends on its own weights alone, so the sum mixes nothing.

@@ -162,11 +162,15 @@ class VisionTransformer(nn.Module):
         Nothing is kept on the modules. Gradients flow unless the caller turns them off; call `eval()` first
         if the model uses dropout or stochastic depth.
         """
-        x, maps = self.embed(images), []
+        return self.run_blocks(self.embed(images))[1]
+
+    def run_blocks(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the blocks make of tokens, `(B, T, D) -> (B, T, D)`, and the `attention_maps` on the way."""
+        maps = []
         for block in self.blocks:
             x, weights = block(x, need_weights=True)
             maps.append(weights)
-        return maps
+        return x, maps
 
     def get_classifier(self) -> nn.Module:
         """The head: a linear layer, or `nn.Identity` where there is none."""
