@@ -90,7 +90,7 @@ def uninterrupted(data, tmp_path_factory):
 def save_after_every_step(monkeypatch):
     """Without the picture of the curves: drawing it so often takes longer than all the rest."""
     monkeypatch.setattr("vit.training.run.SAVE_EVERY", 0.0)
-    monkeypatch.setattr("vit.training.run.curves_bytes", lambda rows: b"")
+    monkeypatch.setattr("vit.training.checkpoint.curves_bytes", lambda rows: b"")
 
 
 def rows(folder):
@@ -574,7 +574,7 @@ import vit.training.run
 from vit.training.plan import free_memory, plan
 from vit.training.recipe import Recipe
 torch.set_num_threads(1)
-vit.training.run.SAVE_EVERY, vit.training.run.curves_bytes = 0.0, lambda rows: b""
+vit.training.run.SAVE_EVERY, vit.training.checkpoint.curves_bytes = 0.0, lambda rows: b""
 if sys.argv[3] == "held":  # to be killed, and not to get away before
     from vit.training.trainer import Trainer
     stepped, held = Trainer.train_step, lambda self: (stepped(self), self.step < 55 or time.sleep(900))

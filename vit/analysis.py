@@ -27,10 +27,9 @@ def _check_tokens(tokens: int, grid_size: tuple[int, int], num_prefix_tokens: in
 
 
 def filter_components(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Principal components of a bank of patch filters (figure 7 left, section 4.5).
+    """Principal components of a bank of patch filters `(D, C, P, P)` (figure 7 left, section 4.5).
 
-    The D filters are the samples, their C·P·P weights the features; the mean filter is taken off first.
-    Nothing fixes the sign of a component, so it is chosen to make the largest weight positive.
+    The D filters, less their mean, are the samples. Each component's largest weight is made positive.
 
     Returns:
         Unit vectors `(M, C, P, P)` with M = min(D, C·P·P), largest variance first, and the part of the
@@ -62,8 +61,7 @@ def position_similarity(
 ) -> PositionSimilarity:
     """Compare every position with every other (figure 7 centre, section 4.5).
 
-    It is `(T, D)` or, as the model keeps it, `(1, T, D)`; `num_prefix_tokens` is 1 where the first row
-    is the class token's, else 0.
+    They are `(T, D)` or, as the model keeps them, `(1, T, D)`; `num_prefix_tokens` is 1 or 0.
 
     Raises:
         ValueError: if the matrix does not hold `num_prefix_tokens` + the patches of the grid.
@@ -91,9 +89,8 @@ def attention_distance(
 
     Weights `(..., T, T)`, rows the queries, give `(...)`: the distance between the centres of query and key,
     weighted by attention, averaged over the queries; in patches, or in pixels if `patch_size` is P. A class
-    token has no place: it is left out as query and as key, and what each patch gives to the patches is scaled
-    to sum to 1. A query that gives them nothing at all has no distance and does not count. Uniform attention
-    is far already: a large distance alone does not show that a head learnt to look far.
+    token has no place: it is left out, and what each patch gives to the patches is scaled to sum to 1. A
+    query that gives them nothing does not count. Uniform attention has a large distance, too.
 
     Raises:
         ValueError: if T is not `num_prefix_tokens` + the patches of the grid.
@@ -106,10 +103,7 @@ def attention_distance(
 
 
 def attention_entropy(attention: Tensor) -> Tensor:
-    """Entropy of each row of weights in nats, `(..., T) -> (...)`.
-
-    0 where a query looks at one token only, log T where it looks at all T alike.
-    """
+    """Entropy of each row of weights in nats, `(..., T) -> (...)`: 0 for one token, log T for all alike."""
     return torch.special.entr(attention).sum(-1)
 
 
@@ -119,14 +113,13 @@ def rollout(
     """Attention rollout: attention multiplied through the blocks (Abnar & Zuidema, 2020, section 3).
 
     The heads of a block are fused to one matrix, that and the identity (the residual path) are averaged, and
-    rows are scaled to sum to 1. It knows neither values nor MLPs nor the class that it is asked about.
+    rows are scaled to sum to 1. Values, MLPs and the class that is asked about play no part.
 
     Args:
         maps: the attention of every block, first block first, each `(B, h, T, T)`.
         fusion: how heads become one: "mean", which is the paper's, "max" or "min".
-        discard: the part of a row's weights on patches, in [0, 1), that is set to zero, smallest first. The
-            class token's is never: it is no place in the picture, but what earlier blocks gathered from all.
-        num_prefix_tokens: 1 where the first token is the class token, else 0; used by `discard` only.
+        discard: the part of a row's weights on patches, in [0, 1), that is set to zero, smallest first.
+        num_prefix_tokens: how many tokens, which are no place in the picture, `discard` leaves alone.
 
     Returns:
         `(B, T, T)`: row i says how much of each token of the input is in token i of the output.
@@ -166,11 +159,8 @@ def gradient_rollout(model: VisionTransformer, images: Tensor, target: Tensor) -
     if target.shape != images.shape[:1]:
         raise ValueError(f"expected targets of shape ({len(images)},), got {tuple(target.shape)}")
     with torch.inference_mode(False), torch.enable_grad():  # gradients are needed, whoever asks
-        x = model.embed(images.clone()).detach().requires_grad_()  # a graph even if the model is frozen
-        maps = []
-        for block in model.blocks:
-            x, weights = block(x, need_weights=True)
-            maps.append(weights)
+        # Tokens that need a gradient make a graph even if the model is frozen.
+        x, maps = model.run_blocks(model.embed(images.clone()).detach().requires_grad_())
         logits = model.forward_head(model.norm(x))  # (B, K)
         target = target.clone()
         # An image's logit depends on its own weights alone, so the sum mixes nothing.
@@ -186,8 +176,8 @@ def patch_map(
 ) -> Tensor:
     """What the head reads of each patch, as a picture: `(..., T, T) -> (..., gh, gw)`.
 
-    Where it reads the class token, that token's row without the columns of prefix tokens; where it reads
-    "avg", the mean of the patches' rows. None: "token" if there are prefix tokens, else "avg".
+    With `global_pool` "token" it is the class token's row without the columns of prefix tokens, with "avg"
+    the mean of the patches' rows. None: "token" if there are prefix tokens, else "avg".
 
     Raises:
         ValueError: if T is not `num_prefix_tokens` + the patches of the grid.
@@ -202,8 +192,8 @@ def patch_map(
 def ablate_head(model: VisionTransformer, block: int, head: int) -> Iterator[VisionTransformer]:
     """Within this context, one head adds nothing; afterwards the model is what it was, bit for bit.
 
-    The columns of the output projection that read the head are set to zero. That is not the head's mean: what
-    it adds to every image goes too, and later blocks may count on it.
+    The columns of the output projection that read the head are set to zero, so what it adds to every image
+    goes too, and later blocks may count on it.
 
     Raises:
         ValueError: if the model has no such block or head.
@@ -226,8 +216,7 @@ def logit_lens(model: VisionTransformer, images: Tensor) -> Tensor:
     """What the model would answer if it ended early: `(B, C, H, W) -> (L + 1, B, K)` logits.
 
     The final norm and the head read the embedding, then every block's output (nostalgebraist, 2020); the last
-    is the model's answer. The head was trained on that one alone: an early answer that is wrong does not show
-    that the tokens do not know.
+    is the model's answer, and the only one that the head was trained on.
     """
     x = model.embed(images)
     states = [x, *(x := block(x) for block in model.blocks)]

@@ -137,18 +137,14 @@ def train(
         if receipt["skipped_files"]:
             typer.echo(f"files that could not be read and were left out: {receipt['skipped_files']}")
         test, best = receipt["test_accuracy"], receipt["best"]
-        typer.echo(
-            f"validation {best['val_accuracy']:.2%} (epoch {best['epoch']}), "
-            + (f"test {test:.2%}" if test is not None else "no test images")
-            + f", {receipt['wall_seconds']:.0f} s; all of it in {_text(folder)}/"
-        )
+        says = f"validation {best['val_accuracy']:.2%} (epoch {best['epoch']}), "
+        says += "no test images" if test is None else f"test {test:.2%}"
+        typer.echo(f"{says}, {receipt['wall_seconds']:.0f} s; all of it in {_text(folder)}/")
         if simple := receipt.get("baselines"):  # runs of before have none
-            typer.echo(
-                f"on the same {simple['measured_on']} images the commonest class has "
-                f"{simple['commonest_class']:.2%}, three nearest neighbours by pixels "
-                f"{simple['nearest_neighbours']:.2%}"
-                + ("; this model is worse: do not trust it" if simple["worse"] else "")
-            )
+            common, near = simple["commonest_class"], simple["nearest_neighbours"]
+            says = f"on the same {simple['measured_on']} images the commonest class has {common:.2%}, "
+            says += f"three nearest neighbours by pixels {near:.2%}"
+            typer.echo(says + ("; this model is worse: do not trust it" if simple["worse"] else ""))
 
 
 @app.command()
@@ -208,14 +204,13 @@ def predict(
     say_passed(", ".join(str(path) for path in images if path.is_dir()), passed)
     if not files:
         raise ValueError(f"no pictures in {', '.join(map(str, images))}")
-    paths, squares, failed = [], [], 0
+    paths, squares = [], []
     for path in files:
         try:
             squares.append(decode(path, classifier.preprocessing.img_size))
             paths.append(path)
         except ValueError as error:
             typer.echo(f"error: {_text(error)}", err=True)
-            failed += 1
     answers = classifier.predict(torch.stack(squares), top_k) if squares else []
     names = [_text(path) for path in paths]
     for name, answer in zip(names, answers, strict=True):
@@ -225,15 +220,14 @@ def predict(
         from vit.plotting import draw_predictions
 
         draw_predictions(squares, answers, [path.name for path in paths]).savefig(save, dpi=160)
-    if failed:
+    if len(squares) < len(files):
         raise typer.Exit(1)
 
 
 @app.command()
 def info(
     path: Annotated[
-        str,
-        typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes."),
+        str, typer.Argument(help="A weights file, a run folder, a checkpoint (.pt), or cifar10 or shapes.")
     ],
 ) -> None:
     """Say what a file holds and where it comes from."""

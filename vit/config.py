@@ -84,10 +84,9 @@ class ViTConfig:
         for H, W in (self.img_size, self.pos_size or self.img_size):
             if H % P or W % P:
                 raise ValueError(f"expected image sides to be multiples of patch_size={P}, got {H}x{W}")
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f"embed_dim must be a multiple of num_heads={self.num_heads}, got {self.embed_dim}"
-            )
+        D, h = self.embed_dim, self.num_heads
+        if D % h:
+            raise ValueError(f"embed_dim must be a multiple of num_heads={h}, got {D}")
 
     @property
     def grid_size(self) -> tuple[int, int]:

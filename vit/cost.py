@@ -28,9 +28,9 @@ def count_macs(config: ViTConfig) -> dict[str, int]:
 def training_flops(config: ViTConfig, images: int = 1) -> int:
     """FLOPs of forward and backward passes over so many images.
 
-    Each product of the forward pass comes back twice, once for the gradient of either factor; only the patch
-    projection does so once, as no one asks for the gradient of the pixels. What a kernel computes again to
-    save memory is left out, as in the definition of model FLOPs utilisation (Chowdhery et al., 2022, app. B).
+    Each product of the forward pass comes back twice, once for the gradient of either factor, but the patch
+    projection once: no one asks for the gradient of the pixels. What is computed again to save memory is left
+    out, as in model FLOPs utilisation (Chowdhery et al., 2022, appendix B).
     """
     macs = count_macs(config)
     return 2 * images * (3 * sum(macs.values()) - macs["patch_embed"])
@@ -100,22 +100,19 @@ def training_memory(
 def ring_bytes(nbytes: float, world: int) -> float:
     """Bytes that each of `world` processes sends in a ring all-reduce of `nbytes`.
 
-    2 (world - 1) / world of them, which is the least possible (Patarasuk and Yuan, 2009). An all-gather or a
-    reduce-scatter is one half of it.
+    It is the least possible (Patarasuk and Yuan, 2009). An all-gather or a reduce-scatter sends one half.
     """
     return 2 * nbytes * (world - 1) / world
 
 
-def traffic(
-    parameters: int, world: int, *, sharded: bool = False, weight_bytes: int = 2, gradient_bytes: int = 4
-) -> float:
-    """Bytes that each process sends for one step, of one backward pass, over rings.
+def traffic(parameters: int, world: int, *, sharded: bool = False, weight_bytes: int = 2) -> float:
+    """Bytes that each process sends for one step, of one backward pass, over rings; gradients have 4 bytes.
 
     Replicated (DDP): an all-reduce of the gradients. `sharded` (FSDP): an all-gather of the weights before
     the forward and again before the backward pass, and a reduce-scatter of the gradients.
     """
     once = ring_bytes(parameters, world) / 2  # to gather or to scatter one byte for every parameter
-    return once * (2 * weight_bytes + gradient_bytes if sharded else 2 * gradient_bytes)
+    return once * (2 * weight_bytes + 4 if sharded else 2 * 4)
 
 
 def step_seconds(
@@ -124,13 +121,13 @@ def step_seconds(
     """Time of a step in which a process does `flops` and sends `nbytes`.
 
     Args:
-        flops: per process and step.
-        nbytes: per process and step.
+        flops: what it computes, per process and step.
+        nbytes: what it sends, per process and step.
         peak: what the processor does at best, FLOP/s.
         utilisation: the part of it that the model reaches, 0 to 1.
         bandwidth: bytes per second in one direction, for each process.
-        hidden: part of the computing time, 0 to 1, during which messages may already travel. 0: first
-            compute, then send. 2/3: during the backward pass, as DDP does.
+        hidden: part of the computing time, 0 to 1, during which messages may already travel: 0 if it first
+            computes, then sends; 2/3 if it sends during the backward pass, as DDP does.
     """
     compute = flops / (peak * utilisation)
     return compute + max(0.0, nbytes / bandwidth - hidden * compute)

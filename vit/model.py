@@ -28,7 +28,7 @@ def _fixed_positions(config: ViTConfig) -> Tensor:
 
 
 def _trunc_normal(tensor: Tensor, std: float) -> None:
-    """Normal noise cut at two standard deviations, where PyTorch's own bounds are ±2 for any `std`."""
+    """Normal noise cut at 2 `std`, which leaves 0.88 of its spread; PyTorch cuts at ±2 whatever the `std`."""
     nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std)
 
 
@@ -37,9 +37,8 @@ def init_weights(model: "VisionTransformer") -> None:
 
     Linear layers: std 0.02, zero bias, as in timm and DeiT. Patch projection: std 1/√fan_in, class token
     zero, learned positions std 0.02, as in the paper's code. That code draws the encoder's linear layers
-    from Xavier's uniform distribution and sets the head to zero; here the head is noise like the other
-    layers, so that an untrained model says something. Registers are noise, too: equal ones would stay equal.
-    Noise is cut at two standard deviations, which leaves 0.88 of its spread. Norms keep their ones and zeros.
+    from Xavier's uniform distribution and sets the head to zero; here the head is noise like the others, so
+    that an untrained model says something, and so are registers: equal ones would stay equal. Norms stay.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -149,8 +148,7 @@ class VisionTransformer(nn.Module):
         for i, block in enumerate(self.blocks[: max(wanted) + 1 if stop_early or intermediates_only else L]):
             x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
             if i in wanted:
-                y = self.norm(x) if norm else x
-                prefix, patches = y[:, :n], y[:, n:]
+                prefix, patches = (self.norm(x) if norm else x).tensor_split([n], 1)
                 if output_fmt == "NCHW":
                     patches = patches.transpose(1, 2).unflatten(2, self.config.grid_size)
                 found.append((patches, prefix) if return_prefix_tokens and n else patches)
@@ -162,11 +160,15 @@ class VisionTransformer(nn.Module):
         Nothing is kept on the modules. Gradients flow unless the caller turns them off; call `eval()` first
         if the model uses dropout or stochastic depth.
         """
-        x, maps = self.embed(images), []
+        return self.run_blocks(self.embed(images))[1]
+
+    def run_blocks(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the blocks make of tokens, `(B, T, D) -> (B, T, D)`, and the `attention_maps` on the way."""
+        maps = []
         for block in self.blocks:
             x, weights = block(x, need_weights=True)
             maps.append(weights)
-        return maps
+        return x, maps
 
     def get_classifier(self) -> nn.Module:
         """The head: a linear layer, or `nn.Identity` where there is none."""

@@ -4,9 +4,11 @@ Images are `(C, H, W)` tensors in [0, 1]; a patch is numbered by its place in re
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,11 +16,11 @@ from torch import Tensor
 from vit.data.files import printable
 from vit.results import apart
 
-WIDTH = 6.8  # inches; the widest figure that a page shows without shrinking it
-INK, FAINT, ACCENT = "#1f2430", "#a3a9b5", "#c2410c"
-# Okabe and Ito's palette without its black and yellow: told apart by colour-blind readers, too.
-CYCLE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
-SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"  # both keep their order without colour vision
+STYLE = rc_params_from_file(Path(__file__).with_name("lessons.mplstyle"), use_default_template=False)
+WIDTH = STYLE["figure.figsize"][0]  # inches; the widest figure that a page shows without shrinking it
+INK, FAINT, ACCENT = STYLE["text.color"], STYLE["axes.edgecolor"], "#c2410c"
+CYCLE = STYLE["axes.prop_cycle"].by_key()["color"]
+SEQUENTIAL, DIVERGING = STYLE["image.cmap"], "RdBu_r"  # both keep their order without colour vision
 
 
 def use_style() -> None:
@@ -27,32 +29,7 @@ def use_style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("retina")
-    plt.rcParams.update(
-        {
-            "figure.constrained_layout.use": True,
-            "figure.figsize": (WIDTH, 3.0),
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "font.size": 9.5,
-            "axes.titlesize": 10,
-            "axes.labelsize": 9.5,
-            "axes.titleweight": "regular",
-            "axes.edgecolor": FAINT,
-            "axes.labelcolor": INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=CYCLE),
-            "text.color": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "xtick.labelsize": 8.5,
-            "ytick.labelsize": 8.5,
-            "legend.frameon": False,
-            "legend.fontsize": 8.5,
-            "lines.linewidth": 1.8,
-            "image.cmap": SEQUENTIAL,
-        }
-    )
+    plt.rcParams.update(STYLE)
 
 
 def pixels(image: Tensor) -> np.ndarray:
@@ -110,13 +87,11 @@ def draw_patch_grid(
     return ax
 
 
-def draw_patch_sequence(
-    patches: Sequence[Tensor], labels: Sequence[str], per_row: int = 14, width: float = WIDTH
-) -> Figure:
+def draw_patch_sequence(patches: Sequence[Tensor], labels: Sequence[str], per_row: int = 14) -> Figure:
     """Draw small images in a row, or in rows of `per_row`, each with its label underneath."""
     rows = -(-len(patches) // per_row)
     # All in one frame: to find a layout for two hundred of them takes matplotlib ten seconds.
-    figure, ax = plt.subplots(figsize=(width, rows * width / per_row * 1.35))
+    figure, ax = plt.subplots(figsize=(WIDTH, rows * WIDTH / per_row * 1.35))
     for i, (patch, label) in enumerate(zip(patches, labels, strict=True)):
         y, x = divmod(i, per_row)
         corner = (x, x + 0.84, 1.35 * y + 0.84, 1.35 * y)
@@ -161,21 +136,14 @@ def draw_matrix(
     return artist
 
 
-def draw_tiles(
-    tiles: Tensor,
-    cmap: str = SEQUENTIAL,
-    limits: tuple[float, float] | None = None,
-    width: float = WIDTH,
-    label: str = "",
-) -> Figure:
+def draw_tiles(tiles: Tensor, width: float = WIDTH, label: str = "") -> Figure:
     """Draw `(R, C, h, w)` as R×C small maps on one shared colour scale, with one colour bar."""
     R, C = tiles.shape[:2]
-    array = tiles.detach().float().cpu().numpy()
-    low, high = limits if limits is not None else (float(array.min()), float(array.max()))
+    maps = tiles.detach().float().cpu().flatten(0, 1).numpy()
+    scale = {"cmap": SEQUENTIAL, "vmin": float(maps.min()), "vmax": float(maps.max())}
     figure, axes = plt.subplots(R, C, figsize=(width, width * R / C * 0.94), squeeze=False)
-    for r in range(R):
-        for c in range(C):
-            artist = bare(axes[r, c]).imshow(array[r, c], cmap=cmap, vmin=low, vmax=high)
+    for ax, heat in zip(axes.flat, maps, strict=True):
+        artist = bare(ax).imshow(heat, **scale)
     figure.colorbar(artist, ax=axes, shrink=0.7, pad=0.015, aspect=30, label=label)
     return figure
 
@@ -206,12 +174,12 @@ def draw_attention(
     return artist
 
 
-def draw_runs(runs: Mapping[str, Sequence[float]], width: float = 0.8 * WIDTH) -> Figure:
+def draw_runs(runs: Mapping[str, Sequence[float]]) -> Figure:
     """Draw accuracies in [0, 1], a dot for each run and a line for each variant, compared with the first.
 
     The first one's range is shaded. To the right stands the mean; and, from three runs on, how the two lie.
     """
-    figure, ax = plt.subplots(figsize=(width, 0.6 + 0.29 * len(runs)))
+    figure, ax = plt.subplots(figsize=(0.8 * WIDTH, 0.6 + 0.29 * len(runs)))
     first, *others = runs.values()
     ax.axvspan(100 * min(first), 100 * max(first), color=FAINT, alpha=0.25, lw=0)
     for y, found in enumerate((first, *others)):
@@ -225,12 +193,12 @@ def draw_runs(runs: Mapping[str, Sequence[float]], width: float = 0.8 * WIDTH) -
     return figure
 
 
-def draw_curves(rows: Sequence[Mapping[str, float]], width: float = WIDTH) -> Figure:
+def draw_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     """Draw loss and accuracy over the epochs of a run, from the rows of its `metrics.csv`.
 
     The figure belongs to no window, so that a run can draw it anywhere, as often as it likes.
     """
-    figure = Figure(figsize=(width, 0.4 * width), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.4 * WIDTH), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for ax, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, label in (("train", "training"), ("val", "validation")):
@@ -242,19 +210,15 @@ def draw_curves(rows: Sequence[Mapping[str, float]], width: float = WIDTH) -> Fi
 
 
 def draw_predictions(
-    images: Sequence[Tensor],
-    answers: Sequence[Sequence[tuple[str, float]]],
-    titles: Sequence[str],
-    per_row: int = 4,
-    width: float = WIDTH,
+    images: Sequence[Tensor], answers: Sequence[Sequence[tuple[str, float]]], titles: Sequence[str]
 ) -> Figure:
-    """Draw `(3, S, S)` uint8 images, each above its likeliest classes and their probabilities.
+    """Draw `(3, S, S)` uint8 images, four in a row, each above its likeliest classes and their probabilities.
 
     Titles and classes are text, whatever they hold: no mathematics is read into them.
     """
-    rows = -(-len(images) // per_row)
-    figure = Figure(figsize=(width, rows * width / per_row * 1.45), layout="constrained")
-    axes = figure.subplots(rows, per_row, squeeze=False)
+    rows = -(-len(images) // 4)
+    figure = Figure(figsize=(WIDTH, rows * WIDTH / 4 * 1.45), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
     for ax in axes.flat[len(images) :]:
         ax.set_visible(False)
     for ax, image, answer, title in zip(axes.flat, images, answers, titles, strict=False):

@@ -6,17 +6,15 @@
 """
 
 from vit.data.files import decode
-from vit.data.images import FileImages, Images, MemoryImages, Preprocessing, batches
+from vit.data.images import FileImages, MemoryImages, Preprocessing
 from vit.data.sets import PHOTOGRAPHS, Dataset, load_data, photograph, photograph_cuts
 
 __all__ = [
     "PHOTOGRAPHS",
     "Dataset",
     "FileImages",
-    "Images",
     "MemoryImages",
     "Preprocessing",
-    "batches",
     "decode",
     "load_data",
     "photograph",

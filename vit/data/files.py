@@ -41,9 +41,8 @@ def picture_extensions() -> frozenset[str]:
 
 def printable(text: object) -> str:
     """A name as text on one line: control characters, line ends and bytes that are no text become escapes."""
-    bad = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    kinds = ((c, unicodedata.category(c)) for c in str(text))
-    return "".join(c.encode("unicode_escape").decode() if kind in bad else c for c, kind in kinds)
+    good = {c for c in str(text) if c.isprintable() or unicodedata.category(c) == "Zs"}  # or a wide space
+    return "".join(c if c in good else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def _limit(size: tuple[int, int], most: int) -> None:

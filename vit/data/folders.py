@@ -43,9 +43,8 @@ def pictures(
 ) -> Iterator[Path]:
     """The picture files under a folder, in order of name; training and prediction both find them here.
 
-    Links are followed, each real folder once: none of those in `seen`, to which they are added. Hidden files
-    and folders, those of the system, and files whose extension Pillow does not open are passed over, and
-    counted by reason in `passed`.
+    Links are followed, each real folder once: none of those in `seen`, to which they are added. What is
+    hidden, of the system, or not to be opened by Pillow is passed over, and counted by reason in `passed`.
     """
     passed = Counter() if passed is None else passed
     seen = _with_parents(Path(folder)) if seen is None else seen
@@ -87,11 +86,7 @@ def say_passed(folder: str | Path, passed: Counter[str]) -> None:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, if it is one.
-
-    Raises:
-        ValueError: if it is not; the message says what else there is.
-    """
+    """The folder, if it is one; if not, a ValueError that says what else there is."""
     if not folder.is_dir():
         raise ValueError(f"expected 'shapes', 'cifar10' or a folder of images, got {str(folder)!r}")
     return folder
@@ -120,8 +115,8 @@ def _holds_pictures(folder: Path) -> bool:
 
 def _directly(folder: Path) -> bool:
     """Whether there are pictures in the folder itself."""
-    names = (path for path in folder.iterdir() if not _hidden(path.name) and not path.is_dir())
-    return any(path.suffix.lower() in picture_extensions() for path in names)
+    files = (path for path in folder.iterdir() if not _hidden(path.name) and not path.is_dir())
+    return any(path.suffix.lower() in picture_extensions() for path in files)
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -148,9 +143,9 @@ def _inside(folder: Path) -> Path:
 def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
     """The folder that holds the set, and its parts "train", "val" and "test", each where there is one.
 
-    A folder is a part by its name (`PARTS`, in any case) and by holding folders of pictures. One that holds
-    pictures itself, and stands alone in this, is a class called `train`. Without parts, the folders are the
-    classes. What lies beside the parts is named in a warning.
+    A folder is a part by its name (`PARTS`, in any case) and by holding folders of pictures. A lone one that
+    holds pictures itself is a class called `train`. Without parts, the folders are the classes. What lies
+    beside the parts is named in a warning.
 
     Raises:
         ValueError: if two folders are the same part, or if what would be the classes looks like parts.
@@ -158,13 +153,10 @@ def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
     root = _inside(root)
     folders, parts = _subfolders(root), {}
     for folder in folders:
-        part = _part(folder.name)
-        if part and any(map(_holds_pictures, _subfolders(folder))):
-            if part in parts:
-                raise ValueError(
-                    f"{root} has {parts[part].name}/ and {folder.name}/, and both say {part}: rename one"
-                )
-            parts[part] = folder
+        if (part := _part(folder.name)) and any(map(_holds_pictures, _subfolders(folder))):
+            other = parts.setdefault(part, folder).name
+            if other != folder.name:
+                raise ValueError(f"{root} has {other}/ and {folder.name}/, and both say {part}: rename one")
     if len(parts) == 1 and any(map(_directly, parts.values())):
         parts = {}
     if parts:
@@ -172,17 +164,7 @@ def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
             used = ", ".join(f"{folder.name}/" for folder in parts.values())
             warnings.warn(f"{root}: {used} are used, {', '.join(beside)} not", stacklevel=2)
         return root, {part: _inside(folder) for part, folder in parts.items()}
-    inner = {folder: frozenset(path.name for path in _subfolders(_inside(folder))) for folder in folders}
-    alike = len(folders) > 1 and len(set(inner.values())) == 1 and not any(map(_directly, folders))
-    named = [folder for folder in folders if _part(folder.name, whole=False)]
-    sure = len({_part(folder.name) for folder in folders} - {None}) > 1 or len(named) == len(folders)
-    sure |= len({inner[f] for f in named}) == 1 and any(inner[f] for f in named)
-    why = ""
-    if alike and inner[folders[0]]:
-        why = f"each holds the folders {', '.join(sorted(inner[folders[0]])[:4])}"
-    elif len({_part(folder.name, whole=False) for folder in named}) > 1 and sure:
-        why = "so they are called"
-    if why:
+    if why := _like_parts(folders):
         names = ", ".join(f"{folder.name}/" for folder in folders[:4])
         raise ValueError(
             f"the folders of {root} ({names}) look like parts of a set, not like classes: {why}. Call them "
@@ -190,6 +172,18 @@ def find_parts(root: Path) -> tuple[Path, dict[str, Path]]:
             "folders are the classes"
         )
     return root, {}
+
+
+def _like_parts(folders: list[Path]) -> str:
+    """Why folders that hold no pictures by the names of parts look like parts none the less, if they do."""
+    inner = {folder: frozenset(path.name for path in _subfolders(_inside(folder))) for folder in folders}
+    alike = len(folders) > 1 and len(set(inner.values())) == 1 and not any(map(_directly, folders))
+    if alike and inner[folders[0]]:
+        return f"each holds the folders {', '.join(sorted(inner[folders[0]])[:4])}"
+    parts = {folder: part for folder in folders if (part := _part(folder.name, whole=False))}
+    sure = len({_part(folder.name) for folder in folders} - {None}) > 1 or len(parts) == len(folders)
+    sure |= len({inner[f] for f in parts}) == 1 and any(inner[f] for f in parts)
+    return "so they are called" if sure and len(set(parts.values())) > 1 else ""
 
 
 def read_classes(folder: Path) -> tuple[list[str], Tensor, tuple[str, ...]]:
@@ -225,17 +219,14 @@ def split_by_content(keys: Sequence[str], labels: Tensor, part: float, name: str
 
     A picture's own content decides: a hash of its key and `name`, as a number in [0, 1), is below `part`.
     So adding, renaming, removing or breaking one file moves no other, and byte-equal copies stay together.
-    There is one exception. A class in which nothing falls below `part` lends the picture that comes nearest,
-    and a class must keep `keep` different pictures, those farthest from it. Only in classes so small can a
-    picture move, when another joins or leaves; `vit evaluate` leaves out what a model was trained on.
+    Only in small classes can a picture move: one in which nothing falls below `part` lends the picture that
+    comes nearest, and a class must keep `keep` different pictures, those farthest from it.
 
     Raises:
         ValueError: if a class has too few different pictures.
     """
-    place = {
-        key: int.from_bytes(hashlib.sha256(f"{name}:{key}".encode()).digest()[:8]) / 2**64
-        for key in set(keys)
-    }
+    digests = {key: hashlib.sha256(f"{name}:{key}".encode()).digest() for key in set(keys)}
+    place = {key: int.from_bytes(digest[:8]) / 2**64 for key, digest in digests.items()}
     classes: dict[int, set[str]] = {}
     for key, k in zip(keys, labels.tolist(), strict=True):
         classes.setdefault(k, set()).add(key)

@@ -1,7 +1,4 @@
-"""Sets of images as bytes, in memory and on disk, and what turns bytes into a model's input.
-
-An image here is a square of bytes, `(3, S, S)` uint8; `Preprocessing` turns bytes into what a model sees, and
-is saved with the model.
+"""Sets of square images as bytes, `(3, S, S)` uint8, in memory or on disk, and how a model sees them.
 
 Legend: B batch, S image side, M images in a set.
 """
@@ -33,8 +30,7 @@ class Preprocessing:
     def normalise(self, images: Tensor) -> Tensor:
         """`(B, 3, S, S)` uint8, or float in [0, 1], -> float32 with mean 0 and deviation 1 per channel."""
         images = v2.functional.to_dtype(images, torch.float32, scale=True)
-        mean, std = (images.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return (images - mean) / std
+        return v2.functional.normalize(images, self.mean, self.std)
 
 
 class MemoryImages:
@@ -90,17 +86,12 @@ class FileImages:
     """
 
     def __init__(
-        self,
-        paths: Sequence[str],
-        labels: Tensor,
-        img_size: int,
-        threads: int = 8,
-        keys: Sequence[str] | None = None,
+        self, paths: Sequence[str], labels: Tensor, img_size: int, keys: Sequence[str] | None = None
     ):
         self.paths, self.labels, self.img_size, self._keys = list(paths), labels, img_size, keys
         self._named = keys is None
         self.skipped: set[str] = set()
-        self._pool = ThreadPoolExecutor(threads)  # Pillow lets go of Python's lock while it decodes
+        self._pool = ThreadPoolExecutor(8)  # Pillow lets go of Python's lock while it decodes
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -36,9 +36,7 @@ SPLIT_SEED = 0  # not the training seed: runs with other seeds must not validate
 
 
 def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
-    """One of scikit-image's photographs, cropped square and resized: `(3, img_size, img_size)` in [0, 1].
-
-    They come in scikit-image's wheel, so nothing is downloaded.
+    """A photograph of scikit-image's wheel, cropped square and resized: `(3, img_size, img_size)` in [0, 1].
 
     Raises:
         ValueError: if `name` is not one of `PHOTOGRAPHS`.
@@ -151,29 +149,29 @@ def read_folder(
     Raises:
         ValueError: if there are no class folders, or one without images that can be read.
     """
-    if split_by == "position":  # all as it was when runs were split so
+    content = split_by == "content"
+    if content:
+        paths, labels, classes = read_classes(folder)
+    else:  # all as it was when runs were split so
         old = ImageFolder(folder)
         paths, labels, classes = [p for p, _ in old.imgs], torch.tensor(old.targets), tuple(old.classes)
-    else:
-        paths, labels, classes = read_classes(folder)
     in_memory = len(paths) * 3 * img_size**2 <= IN_MEMORY
+    if not in_memory and not content:
+        return FileImages(paths, labels, img_size), classes, 0
 
     def load(path: str) -> tuple[Tensor | None, str]:
         try:
-            key = "" if split_by == "position" else file_key(path)
-            return decode(path, img_size) if in_memory else None, key
+            return decode(path, img_size) if in_memory else None, file_key(path) if content else ""
         except ValueError as error:
             warnings.warn(f"{error}; skipped", stacklevel=2)
             return None, ""
 
-    if not in_memory and split_by == "position":
-        return FileImages(paths, labels, img_size), classes, 0
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(load, paths))
-    good = [i for i, (image, key) in enumerate(found) if (key if not in_memory else image is not None)]
-    if split_by == "content":
+    good = [i for i, (image, key) in enumerate(found) if image is not None or key]
+    if content:
         good.sort(key=lambda i: (labels[i].item(), found[i][1]))
-    keys = [found[i][1] for i in good] if split_by == "content" else None
+    keys = [found[i][1] for i in good] if content else None
     skipped, labels = len(paths) - len(good), labels[good]
     for k, name in enumerate(classes):
         if not (labels == k).any():
@@ -189,7 +187,7 @@ def _hold_out(images: Images, part: str, split_by: str, keep: int) -> tuple[Imag
         stays, held = split(images.labels, HELD_OUT, SPLIT_SEED + (part == "test"))
     else:
         mask = split_by_content(images.keys(), images.labels, HELD_OUT, part, keep)
-        stays, held = ((~mask).nonzero()[:, 0], mask.nonzero()[:, 0])
+        stays, held = (places.nonzero()[:, 0] for places in (~mask, mask))
     return images.take(stays), images.take(held)
 
 
@@ -257,10 +255,8 @@ def load_data(
     """Load a data set as squares of `img_size` pixels.
 
     Args:
-        name: "shapes" (drawn), "cifar10" (downloaded into `root` at first use), or a folder: with `train/`,
-            and `val/` and `test/` where they exist, each holding one folder per class; or with the class
-            folders themselves. What is missing is split off the training images. Other usual names of the
-            three will do (`vit.data.folders`).
+        name: "shapes" (drawn), "cifar10" (downloaded into `root` at first use), or a folder as in
+            `vit.data.folders`. What it lacks of `val/` and `test/` is split off the training images.
         train_size: how many training images to use; None means all (20,000 of `shapes`).
         split_by: how images of a folder are held out: by their "content" (`split_by_content`), or by their
             "position" in the list of files, as runs that do not say so did.

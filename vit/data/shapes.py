@@ -145,9 +145,8 @@ def draw(index: Tensor, img_size: int = 32, seed: int = 0) -> tuple[Tensor, Tens
         image, _ = paint(image, gap, torch.lerp(ground, colour(), 0.6))
     for _ in range(DOTS):
         cx, cy, radius = next(u) * 2 - 1, next(u) * 2 - 1, 0.04 + 0.06 * next(u)
-        image, _ = paint(
-            image, ((x - cx) ** 2 + (y - cy) ** 2).sqrt() - radius, torch.lerp(ground, colour(), 0.6)
-        )
+        gap = ((x - cx) ** 2 + (y - cy) ** 2).sqrt() - radius
+        image, _ = paint(image, gap, torch.lerp(ground, colour(), 0.6))
 
     radius = 0.5 + 0.25 * next(u)
     cx, cy = ((next(u) * 2 - 1) * (0.95 - radius) for _ in range(2))  # the whole shape stays in the picture

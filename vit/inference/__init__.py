@@ -6,14 +6,5 @@ the package. `measure`: what it may be measured on. `export`: ONNX.
 
 from vit.inference.classifier import SHIPPED, Classifier, load_classifier, pick_device, summarise
 from vit.inference.export import export_onnx
-from vit.inference.weights import read_weights
 
-__all__ = [
-    "SHIPPED",
-    "Classifier",
-    "export_onnx",
-    "load_classifier",
-    "pick_device",
-    "read_weights",
-    "summarise",
-]
+__all__ = ["SHIPPED", "Classifier", "export_onnx", "load_classifier", "pick_device", "summarise"]

@@ -27,10 +27,7 @@ class _WithAttention(nn.Module):
             self.register_buffer(f"pixel_{name}", value[:, None, None])
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        x, maps = self.model.embed((images - self.pixel_mean) / self.pixel_std), []
-        for block in self.model.blocks:
-            x, weights = block(x, need_weights=True)
-            maps.append(weights)
+        x, maps = self.model.run_blocks(self.model.embed((images - self.pixel_mean) / self.pixel_std))
         return self.model.forward_head(self.model.norm(x)), *maps
 
 

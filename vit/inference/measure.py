@@ -73,19 +73,15 @@ def to_measure(
         raise ValueError(f"{name} has no split called {split!r}; expected one of {', '.join(SPLITS)}")
     folder = not is_word(name) and Path(name).is_dir()
     root, parts = find_parts(Path(name)) if folder else (Path(name), {})
-    if parts:
-        label = split or next((part for part in ("test", "val") if part in parts), "all")
-        place = parts.get("train" if split is None and label == "all" else label)
-    elif folder and split in (None, "all"):
-        place, label = root, "all"
-    else:
-        place, label = None, split or "test"
+    label = split or (next((part for part in ("test", "val") if part in parts), "all") if folder else "test")
+    place = parts.get(label)
+    if folder and label == "all" and not (split and parts):
+        place = parts.get("train", root)
     if place is not None:
         images, classes, _ = read_folder(place, size)
     if place == root and split is None:
-        known = len(seen["train"].intersection(images.keys()))
         if seen["train"]:
-            same = 2 * known >= len(seen["train"])
+            same = 2 * len(seen["train"].intersection(images.keys())) >= len(seen["train"])
         else:
             same = _as_trained(info, name, size, Path(weights))
         place, label = (None, "test") if same else (root, "all")

@@ -63,11 +63,8 @@ def explained(path: str | Path) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """The versions that decide what a number turns out to be."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-    }
+    libraries = {library.__name__: str(library.__version__) for library in (torch, torchvision)}
+    return {"python": platform.python_version(), **libraries}
 
 
 def renamed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -84,10 +81,8 @@ def weights_bytes(model: VisionTransformer | ConvNet, info: dict[str, Any], half
 
     With `half`, weights are stored as 16-bit floats: half the size, and about three decimal digits.
     """
-    state = {
-        k: v.detach().to("cpu", torch.float16 if half else v.dtype).contiguous()
-        for k, v in model.state_dict().items()
-    }
+    dtype = torch.float16 if half else None
+    state = {key: value.to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     about = {"model": type(model).__name__, "config": asdict(model.config), **info, "versions": versions()}
     return safetensors.torch.save(state, {"format": "pt", "vit": json.dumps(about)})
 

@@ -9,12 +9,4 @@ from vit.pretrained.convert import load_state, set_numerics
 from vit.pretrained.hub import load_pretrained, read_state
 from vit.pretrained.keys import SOURCES, find_source, key_map
 
-__all__ = [
-    "SOURCES",
-    "find_source",
-    "key_map",
-    "load_pretrained",
-    "load_state",
-    "read_state",
-    "set_numerics",
-]
+__all__ = ["SOURCES", "find_source", "key_map", "load_pretrained", "load_state", "read_state", "set_numerics"]

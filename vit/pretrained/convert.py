@@ -131,13 +131,13 @@ def load_state(
     Args:
         state: tensors or arrays by name, as `state_dict()` or `read_state` gives them.
         source: a name in `SOURCES`; None: told by the keys.
-        img_size: side, or (height, width), to resize positions to, in the library's own way. (The model's
-            `set_input_size` does it in timm's way, whatever the source.)
+        img_size: side, or (height, width), to resize positions to, in the library's own way, where
+            `set_input_size` does it in timm's.
         trained_size: what the weights were trained at, needed if that was not square.
         num_classes: of a new head, drawn as a new model's is; 0: no head. A hidden layer before the old head
             goes with it, as in the paper (section 3.2). None: the head stays.
-        options: other fields of `ViTConfig`, as `drop_path_rate`. Only Google's files tell `num_heads`; else
-            a head is taken to be 64 wide, or 80 in Huge, as in all models of the paper.
+        options: other fields of `ViTConfig`. Without `num_heads`, which only Google's files tell, a head is
+            taken to be 64 wide, or 80 in Huge, as in the paper.
 
     Raises:
         ValueError: if keys are missing or left over, all of which are named, or a shape does not fit.

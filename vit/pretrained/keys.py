@@ -65,15 +65,14 @@ DINOV2_5 = DINOV2 | {
     "blocks.{i}.attn.proj.*": "vit.encoder.layer.{i}.attention.o_proj.*",
 }
 DINOV2_META = TIMM | {"reg_token": "register_tokens"}  # as its authors name it
+FLAX_ATTENTION = "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1"
 GOOGLE = {  # the numbers count the layers of a Flax block: 2 is the norm before the MLP
     "cls_token": "cls",
     "pos_embed": "Transformer/posembed_input/pos_embedding",
     "patch_embed.proj.*": "embedding/*",
     "blocks.{i}.norm1.*": "Transformer/encoderblock_{i}/LayerNorm_0/*",
-    "blocks.{i}.attn.qkv.*": (
-        "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/(query|key|value)/*"
-    ),
-    "blocks.{i}.attn.proj.*": "Transformer/encoderblock_{i}/MultiHeadDotProductAttention_1/out/*",
+    "blocks.{i}.attn.qkv.*": f"{FLAX_ATTENTION}/(query|key|value)/*",
+    "blocks.{i}.attn.proj.*": f"{FLAX_ATTENTION}/out/*",
     "blocks.{i}.norm2.*": "Transformer/encoderblock_{i}/LayerNorm_2/*",
     "blocks.{i}.mlp.fc1.*": "Transformer/encoderblock_{i}/MlpBlock_3/Dense_0/*",
     "blocks.{i}.mlp.fc2.*": "Transformer/encoderblock_{i}/MlpBlock_3/Dense_1/*",

@@ -1,7 +1,7 @@
 """Random changes to training images, as a function of a seed: `(B, 3, S, S)` bytes -> bytes, and mixing.
 
-Nothing here has a state. Every draw follows from `(seed, step, place in the batch)`, so a run that was
-interrupted continues with the same images, and two processes that share a batch change it as one would.
+Every draw follows from `(seed, step, place in the batch)`, so a run that was interrupted continues with the
+same images, and two processes that share a batch change it as one would.
 
 Legend: B batch, S image side, K classes.
 """
@@ -76,7 +76,7 @@ class Augment:
     def mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """MixUp or CutMix over the batch: `(B, 3, S, S)` float and `(B,)` -> the mixture, targets `(B, K)`.
 
-        Without mixing, images and labels come back as they are. Uses torch's global random numbers.
+        Without mixing, both come back as they are. Uses torch's global random numbers.
         """
         if self._mix is None or torch.rand(()) >= self.recipe.mix_prob:
             return images, labels

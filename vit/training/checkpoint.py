@@ -1,8 +1,4 @@
-"""The files of a run: its folder, and checkpoints to go on from.
-
-A checkpoint holds all that a run needs to go on and stays in its folder. What is passed on are weights:
-`vit.inference.weights`.
-"""
+"""The files of a run: its folder, and checkpoints. What is passed on: `vit.inference.weights`."""
 
 import csv
 import io
@@ -111,8 +107,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def read_last(folder: Path) -> dict[str, Any]:
     """The newest usable checkpoint of a run folder; when the last is damaged, the one before, with a warning.
 
-    The damaged file gets another name, or the next checkpoint would move it over the good one.
-
     Raises:
         ValueError: if neither can be used.
     """
@@ -123,7 +117,7 @@ def read_last(folder: Path) -> dict[str, Any]:
             raise
         state = read_checkpoint(folder / PREVIOUS)
         warnings.warn(f"{error}; going on from {PREVIOUS}", stacklevel=2)
-        with suppress(OSError):  # it may not be there at all
+        with suppress(OSError):  # out of the way of the good one; it may not be there at all
             (folder / LAST).replace(folder / "damaged.pt")
         return state
 

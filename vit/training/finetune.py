@@ -130,16 +130,14 @@ def linear_probe(
     """Set the head of `model` by logistic regression on the features of unchanged images; nothing else moves.
 
     So that the first steps of fine-tuning do not spoil the features to serve a random head (Kumar et al.,
-    2022). The penalty of its weights is chosen by the loss on the validation images.
-
-    Returns:
-        `val_accuracy`, `val_loss` in nats per image, and the `penalty`.
+    2022). The penalty of its weights is chosen by the loss on the validation images. Returns that loss in
+    nats per image, `val_loss`, with `val_accuracy` and `penalty`.
     """
     x, y = features(model.to(device), train.take(evenly(len(train), PROBED)), look, device)
     seen, truth = features(model, val, look, device)
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
     x, seen = (x - mean) / std, (seen - mean) / std
-    tried: list[tuple[dict[str, float], Tensor, Tensor]] = []
+    tried = []
     W = torch.zeros(model.head.out_features, x.shape[1], requires_grad=True)  # (K, D)
     b = torch.zeros(len(W), requires_grad=True)
     for penalty in sorted(PENALTIES, reverse=True):  # each goes on from the one before

@@ -39,8 +39,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Every parameter of `model` in a group: matrices, which decay, apart from the rest, which does not.
 
-    Matrices are the weights of linear layers and of the patch projection. Biases and norms set an offset or a
-    scale, and positions and the class token are values, not maps: there is nothing to keep small.
+    Matrices are the weights of linear layers and of the patch projection. The rest are offsets, scales and
+    values, not maps: there is nothing to keep small.
 
     Args:
         apart: parameters to leave out: another optimiser has them.

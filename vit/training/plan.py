@@ -66,16 +66,16 @@ def with_flip(recipe: Recipe, train: Images) -> Recipe:
     return recipe if recipe.flip is not None else replace(recipe, flip=not mirrors_mislead(train))
 
 
-def minutes(trainer: Trainer, steps: int = 2) -> float:
+def minutes(trainer: Trainer) -> float:
     """How long the run will take on this machine, by a few steps that are then undone."""
     if not trainer.total:
         return 0.0
     before = copy.deepcopy(trainer.state_dict())
     trainer.train_step()  # the first one also gets memory, and compiles
     start = time.perf_counter()
-    for _ in range(steps):
-        trainer.train_step()
-    step = (time.perf_counter() - start) / steps
+    trainer.train_step()
+    trainer.train_step()
+    step = (time.perf_counter() - start) / 2
     trainer.load_state_dict(before)
     validation = trainer.recipe.epochs * len(trainer.data.val) / trainer.batch / 3  # in steps: forward only
     return step * (trainer.total - trainer.step + validation) / 60
@@ -114,14 +114,10 @@ def plan(
     world: int = 1,
     config: ViTConfig | None = None,
 ) -> str:
-    """One line that says what a run will cost.
+    """One line that says what a run will cost, by so many training images of so many classes.
 
-    Args:
-        recipe: what it is trained by.
-        images: training images.
-        classes: of the data.
-        world: processes that share the work, and on CPUs of one machine its memory.
-        config: of the model, if it is not the recipe's.
+    `world` processes share the work, and on CPUs of one machine its memory. `config` is that of the model, if
+    it is not the recipe's.
 
     Raises:
         ValueError: if that does not fit into the memory at hand; the message says what would.
@@ -147,13 +143,12 @@ def plan(
         return says
     advice = []
     sides = [p for p in range(P + 1, min(height, width) + 1) if height % p == width % p == 0]
-    larger = next((p for p in sides if height * width <= TOKENS * p * p), None)
-    if larger is not None:
-        change = {**vars(config), "patch_size": larger}
-        advice.append(f"--set model_options.patch_size={larger} ({_size(kept(ViTConfig(**change)))})")
+    if larger := next((p for p in sides if height * width <= TOKENS * p * p), None):
+        size = _size(kept(replace(config, patch_size=larger)))
+        advice.append(f"--set model_options.patch_size={larger} ({size})")
     room = free / sharing / MARGIN - PER_PARAMETER * parameters
-    finer = next((n for n in range(2 * parts, batch + 1) if batch % n == 0 and kept(config, n) <= room), None)
-    if finer is not None:
+    parts_that_fit = (n for n in range(2 * parts, batch + 1) if batch % n == 0 and kept(config, n) <= room)
+    if finer := next(parts_that_fit, None):
         size = _size(kept(config, finer))
         advice.append(f"--set accumulate={finer}, the same batch in {finer} parts ({size})")
     advice.append("a smaller --img-size or --batch-size")

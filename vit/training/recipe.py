@@ -86,15 +86,12 @@ class Recipe:
                 value = getattr(self, name)
                 if value is not None and not fits(value) and not (name == "epochs" and probe):
                     raise ValueError(f"{name} must {must}, got {value}")
-        largest = self.img_size or math.inf
-        if self.low_part and (self.low_size is None or not 0 < self.low_size <= largest):
-            raise ValueError(
-                f"low_part needs a low_size of at most img_size={self.img_size}, got {self.low_size}"
-            )
-        if self.batch_size % self.accumulate:
-            raise ValueError(
-                f"expected batch_size to be a multiple of accumulate={self.accumulate}, got {self.batch_size}"
-            )
+        size, low = self.img_size, self.low_size
+        if self.low_part and (low is None or not 0 < low <= (size or math.inf)):
+            raise ValueError(f"low_part needs a low_size of at most img_size={size}, got {low}")
+        batch, parts = self.batch_size, self.accumulate
+        if batch % parts:
+            raise ValueError(f"expected batch_size to be a multiple of accumulate={parts}, got {batch}")
 
     def size_at(self, progress: float) -> int:
         """Side of the training images after this part of the run, pixels."""
@@ -108,12 +105,21 @@ class Recipe:
         return self.min_lr + (self.lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(down, 1.0)))
 
 
+# What several recipes have in common.
+_AVG = {"class_token": False, "global_pool": "avg"}
+_AVG_SINCOS = {**_AVG, "pos_embed": "sincos2d"}
+_OWN_PICTURES = {"img_size": None, "batch_size": 64, "crop_scale": 0.5, "rand_ops": 1}
+_OWN_PICTURES |= {"label_smoothing": 0.1, "ema": 0.99}
+_CIFAR10 = {"data": "cifar10", "model": "vit_mini_4", "optimizer": "muon", "weight_decay": 0.1}
+_CIFAR10 |= {"label_smoothing": 0.1, "ema": 0.999, "rand_ops": 2, "mixup": 0.2, "cutmix": 1.0}
+_CIFAR10 |= {"mix_prob": 0.5, "half_weights": True}
+
 RECIPES: dict[str, dict[str, Any]] = {
     # What it reaches, and in what time: vit/weights/shapes/receipt.json. No augmentation: five passes over
     # 20,000 pictures are too few to learn them by heart.
     "shapes": {
         "data": "shapes",
-        "model_options": {"class_token": False, "global_pool": "avg", "pos_embed": "sincos2d"},
+        "model_options": _AVG_SINCOS,
         "epochs": 5,
         "batch_size": 64,
         "lr": 7e-4,
@@ -124,88 +130,49 @@ RECIPES: dict[str, dict[str, Any]] = {
     # vit/results/small_sets.json, do not yet hold all that it compares: not `doubt`, not `flip` by the data.
     # On ten times 20 drawn shapes, and by a few digits, it is below HOG with a support vector machine.
     "folder": {
-        "img_size": None,
+        **_OWN_PICTURES,
+        "model_options": {"patch_size": None, **_AVG_SINCOS, "drop_path_rate": 0.1},
         "epochs": None,
-        "batch_size": 64,
         "optimizer": "muon",
         "lr": 3e-3,
         "mimetic": True,
-        "crop_scale": 0.5,
-        "rand_ops": 1,
-        "label_smoothing": 0.1,
-        "ema": 0.99,
-        "model_options": {
-            "patch_size": None,
-            "class_token": False,
-            "global_pool": "avg",
-            "pos_embed": "sincos2d",
-            "drop_path_rate": 0.1,
-        },
     },
     "finetune": {
-        "img_size": None,
+        **_OWN_PICTURES,
+        "model_options": {"drop_path_rate": 0.1},
         "epochs": 20,
-        "batch_size": 64,
         "lr": 5e-4,
         "layer_decay": 0.7,
-        "crop_scale": 0.5,
-        "rand_ops": 1,
-        "label_smoothing": 0.1,
-        "ema": 0.99,
-        "model_options": {"drop_path_rate": 0.1},
     },
     # Sized for less than 150 minutes on two cores: 36 patches for four fifths of the steps, then 64. What it
     # reaches, on a JPEG copy of CIFAR-10: vit/weights/cifar10/receipt.json. Beside it, a run with weaker
     # augmentation; pilots for the optimiser and its rate are in vit/results/pilots.json.
     "cifar10": {
-        "data": "cifar10",
-        "model": "vit_mini_4",
+        **_CIFAR10,
         "model_options": {"drop_path_rate": 0.05},
         "epochs": 64,
-        "batch_size": 128,
-        "optimizer": "muon",
         "lr": 3e-3,
-        "weight_decay": 0.1,
-        "label_smoothing": 0.1,
-        "ema": 0.999,
         "low_size": 24,
         "low_part": 0.8,
-        "rand_ops": 2,
-        "rand_magnitude": 9,
-        "mixup": 0.2,
-        "cutmix": 1.0,
-        "mix_prob": 0.5,
-        "half_weights": True,
     },
     # For three seeds side by side on one H100 in eight minutes; benchmarks/gpu/README.md has the sums. The
     # shape is that of ViT-Lite-7 (Hassani et al., 2021) with patches half as wide. Batches are four times
     # those of cifar10, so the rate is twice its rate; chunks are large, so that cutting them up is quick.
     "cifar10-gpu": {
-        "data": "cifar10",
-        "model": "vit_mini_4",
+        **_CIFAR10,
         "model_options": {
             "patch_size": 2,
             "embed_dim": 256,
             "depth": 7,
             "num_heads": 4,
-            "class_token": False,
-            "global_pool": "avg",
+            **_AVG,
             "drop_path_rate": 0.1,
         },
         "epochs": 66,
         "batch_size": 512,
-        "optimizer": "muon",
         "lr": 6e-3,
-        "weight_decay": 0.1,
-        "label_smoothing": 0.1,
-        "ema": 0.999,
-        "rand_ops": 2,
-        "mixup": 0.2,
-        "cutmix": 1.0,
-        "mix_prob": 0.5,
         "chunk": 64,
         "compile": True,
-        "half_weights": True,
     },
 }
 

@@ -23,20 +23,9 @@ from vit.data.sets import SPLIT_SEED, Dataset, is_word, load_data
 from vit.inference.classifier import pick_device
 from vit.inference.weights import BEST, explained, read_weights, versions, weights_bytes
 from vit.model import VisionTransformer
+from vit.training import checkpoint as files
 from vit.training.baselines import simple_scores
-from vit.training.checkpoint import (
-    LAST,
-    PREVIOUS,
-    RECEIPT,
-    Folder,
-    checkpoint_bytes,
-    csv_bytes,
-    curves_bytes,
-    hardware,
-    json_bytes,
-    peak_memory,
-    read_last,
-)
+from vit.training.checkpoint import LAST, PREVIOUS, RECEIPT, Folder
 from vit.training.finetune import Source, adapted, linear_probe, load_source, probe_minutes, unseen
 from vit.training.plan import duration, fitted, minutes, plan, with_epochs, with_flip
 from vit.training.recipe import Recipe
@@ -79,18 +68,17 @@ def train(
             if the data changed since, if it will not fit the memory, or if the loss stops being a number.
         OSError: if the last files cannot be written. The checkpoint before is intact.
     """
-    out, signals = Path(out), Signals()
+    out, signals, state = Path(out), Signals(), None
     if recipe is None and not resume:
         raise ValueError("expected a recipe, or resume=True to go on with the one in the folder")
-    if not resume and any((out / name).exists() for name in (LAST, PREVIOUS, BEST, RECEIPT)):
-        raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
-    state = read_last(out) if resume else None
-    for left in out.glob(f".{LAST}.*") if resume else ():  # of a process that was killed while it wrote
-        left.unlink(missing_ok=True)
-    if (out / RECEIPT).exists() and resume:
-        receipt = json.loads((out / RECEIPT).read_text())
-        if receipt["finished"]:
+    if resume:
+        state = files.read_last(out)
+        for left in out.glob(f".{LAST}.*"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
+        if (out / RECEIPT).exists() and (receipt := json.loads((out / RECEIPT).read_text()))["finished"]:
             return receipt
+    elif any((out / name).exists() for name in (LAST, PREVIOUS, BEST, RECEIPT)):
+        raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
     if recipe is None:
         with explained(out):
             recipe = Recipe(**{"split_by": "position"} | state["recipe"])
@@ -181,13 +169,13 @@ def _run(
             peak = state.get("peak_memory")
         signals.start -= before  # its clock is the run's
     about = {"recipe": asdict(recipe), "data": data.name, "classes": list(data.classes)}
-    about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": hardware(trainer.device)}
+    about |= {"preprocessing": asdict(trainer.preprocessing), "hardware": files.hardware(trainer.device)}
     about |= {"source": start.about} if start else {}
     # What the model has seen, and what chose its weights: `vit evaluate` must not call them test images.
     seen = {f"{part}_hashes": "".join(getattr(data, part).keys()) for part in ("train", "val") if first}
     if first and start:
         seen["train_hashes"] += start.train_hashes
-    folder.put("config.json", json_bytes(about["recipe"]))
+    folder.put("config.json", files.json_bytes(about["recipe"]))
 
     def save() -> OSError | None:
         content = {"recipe": about["recipe"], "data": fingerprint, "trainer": trainer.state_dict()}
@@ -195,10 +183,10 @@ def _run(
             return None
         content |= {"rows": rows, "best": best, "seconds": signals.clock()}
         content |= {"source": asdict(start)} if start else {}
-        content["peak_memory"] = peak_memory(trainer.device, peak)
+        content["peak_memory"] = files.peak_memory(trainer.device, peak)
         if rows:
-            folder.put("curves.png", curves_bytes(rows))
-        folder.put(LAST, checkpoint_bytes(content))
+            folder.put("curves.png", files.curves_bytes(rows))
+        folder.put(LAST, files.checkpoint_bytes(content))
         return folder.flush()
 
     probed = [start.about["probe"]["val_accuracy"]] if start else []
@@ -234,7 +222,7 @@ def _run(
                     if first:
                         folder.put(BEST, weights_bytes(candidate, about | best | seen, recipe.half_weights))
                 if first:
-                    folder.put("metrics.csv", csv_bytes(rows))
+                    folder.put("metrics.csv", files.csv_bytes(rows))
                     folder.flush()  # what fails is tried again, and reported, with the checkpoint
                 mark, mark_step = signals.clock(), trainer.step
             now = signals.clock()
@@ -278,8 +266,8 @@ def _finish(trainer: Trainer, folder: Folder, receipt: dict[str, Any], signals: 
     unread = {name: len(getattr(part, "skipped", ())) for name, part in parts.items()}
     receipt |= {"images": {name: len(part or ()) - unread[name] for name, part in parts.items()}}
     receipt |= {"skipped_files": data.skipped + sum(unread.values()), "versions": versions()}
-    receipt |= {"peak_memory": peak_memory(trainer.device, receipt["peak_memory"])}
-    folder.put(RECEIPT, json_bytes(receipt))
+    receipt |= {"peak_memory": files.peak_memory(trainer.device, receipt["peak_memory"])}
+    folder.put(RECEIPT, files.json_bytes(receipt))
     if error := folder.flush():
         raise error
     return receipt

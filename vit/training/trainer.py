@@ -8,6 +8,7 @@ Legend: B batch, S image side, K classes, D width, T tokens.
 """
 
 import copy
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -160,8 +161,7 @@ class Trainer:
     def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
         """This process's parts of the batch of a step: pairs `(b, 3, S, S)` uint8 and `(b,)`."""
         epoch, position = divmod(step, self.per_epoch)
-        order = torch.Generator()
-        order.manual_seed(hashed(self.recipe.seed, "order", epoch))
+        order = torch.Generator().manual_seed(hashed(self.recipe.seed, "order", epoch))
         index = torch.randperm(len(self.train_images), generator=order)
         index = index[position * self.batch : (position + 1) * self.batch]
         return [self.train_images.batch(part) for part in index.chunk(self.parts)[self.rank :: self.world]]
@@ -229,10 +229,9 @@ class Trainer:
         loss, correct, count = self._sum().tolist()
         if not count:
             return 0.0, 0.0
-        if loss != loss or loss in (float("inf"), float("-inf")):
-            raise ValueError(
-                f"the loss is no longer a number at step {self.step}: try a smaller lr, or bf16=false"
-            )
+        if not math.isfinite(loss):
+            says = f"the loss is no longer a number at step {self.step}: try a smaller lr, or bf16=false"
+            raise ValueError(says)
         return loss / count, correct / count
 
     def finished_model(self) -> VisionTransformer:
