@@ -6,10 +6,10 @@ const columns = document.querySelectorAll(".step > .prose, .step > .code")
 // The shorter column of a step stays in view while the longer one passes (position: sticky). One taller than the
 // window must not stop with its head at the top, or its end would never be seen: it stops with its end at the bottom.
 function stick() {
+  if (!root.classList.contains("side")) return
   const header = document.querySelector(".md-header").offsetHeight + 16
-  for (const column of columns) {
-    column.style.top = Math.min(header, innerHeight - column.offsetHeight - 16) + "px"
-  }
+  const heights = [...columns].map((column) => column.offsetHeight) // all read, then all set: one layout
+  columns.forEach((column, i) => (column.style.top = Math.min(header, innerHeight - heights[i] - 16) + "px"))
 }
 
 function show(side) {
