@@ -806,8 +806,9 @@ plt.show()
 # Without positions the model loses a good part of what it could do, and is still far from chance, which is 10 %: a bag
 # of patches holds their contents. Waves in one dimension are a little behind waves in two: apart by our rule, if only
 # by a hair. The learned positions are the surprise. They begin as noise, and in so few steps the model has hardly found
-# out what they are good for, so they are worth no more than none, as far as these runs can tell. Waves come with the grid already in them. How long
-# learned ones need to catch up is not measured here. In the paper's long training they did.
+# out what they are good for, so they are worth no more than none, as far as these runs can tell. Waves come with the
+# grid already in them. How long learned ones need to catch up is not measured here. In the paper's long training they
+# did.
 
 # %% [markdown] anchor="which-positions"
 # ### And in the paper?

@@ -356,9 +356,9 @@ for stretch in (1, 2, 4, 8, 16):
 # next to nothing, and next to no gradient comes back to queries and keys.
 
 # %% [markdown]
-# A number that divides all scores is called a *temperature*, and $\sqrt d$ is one. Here is the toy again, with a query that
-# you can move. Predict first: where must it stand to take from all four keys alike? And what does a temperature of 0.1
-# make of row 3, which asks for two keys equally?
+# A number that divides all scores is called a *temperature*, and $\sqrt d$ is one. Here is the toy again, with a query
+# that you can move. Predict first: where must it stand to take from all four keys alike? And what does a temperature of
+# 0.1 make of row 3, which asks for two keys equally?
 #
 # <div class="vl-place" data-search-exclude><vit-live data-figure="attention">On the site, with JavaScript, a live figure stands here.</vit-live></div>
 

@@ -753,9 +753,9 @@ plt.show()
 # as well. What norms are usually credited with is that they make deep stacks and large rates possible, and this does
 # not test it.
 #
-# And the MLP? It is not missed: as three more attentions, its parameters did as well, in most runs better. On these pictures what
-# matters is how patches go together, and that is attention's part. It does not follow that larger models should leave
-# the MLP out. It does follow that one should measure before one says what a part is for.
+# And the MLP? It is not missed: as three more attentions, its parameters did as well, in most runs better. On these
+# pictures what matters is how patches go together, and that is attention's part. It does not follow that larger
+# models should leave the MLP out. It does follow that one should measure before one says what a part is for.
 
 # %% [markdown] anchor="stochastic-depth" tags=["deeper"]
 # ## A coin for every image

@@ -735,8 +735,8 @@ for name in PRESETS:
 # > and cache sizes”. (appendix D.5)
 
 # %% [markdown]
-# What would another size cost? Predict first: double $D$, and what becomes of the parameters? Then ask for five heads, and
-# read what the package says.
+# What would another size cost? Predict first: double $D$, and what becomes of the parameters? Then ask for five heads,
+# and read what the package says.
 #
 # <div class="vl-place" data-search-exclude><vit-live data-figure="cost">On the site, with JavaScript, a live figure stands here.</vit-live></div>
 

@@ -206,7 +206,8 @@ plt.show()
 # 9](09_what_it_learns.ipynb).
 
 # %% [markdown]
-# Here is the same model in your browser. Tap “random weights” to see its twin, or cover patches until its answer is another one.
+# Here is the same model in your browser. Tap “random weights” to see its twin, or cover patches until its answer is
+# another one.
 #
 # <div class="vx-place"><vit-explorer data-state="picture=chelsea&amp;block=9&amp;head=1&amp;patch=class" data-panels="map choose answer picture change"><p>On the site, with JavaScript, the model itself stands here.</p></vit-explorer></div>
 
@@ -972,8 +973,8 @@ assert anew < 0.3 < 0.85 < stretched <= at_32
 # </details>
 #
 # **5. Without PyTorch.** (40 minutes, hard.) [The how-to page](../docs/howto.md) exports a model. Classify a drawn
-# picture from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow image what
-# the model wants, and `check(7, 5, to_input)`. Then compare your program's answer with `Classifier.predict`.
+# picture from a file, with Pillow, NumPy and onnxruntime alone. Write `to_input(picture)`, which makes of a Pillow
+# image what the model wants, and `check(7, 5, to_input)`. Then compare your program's answer with `Classifier.predict`.
 #
 # <details>
 # <summary>Hint</summary>

@@ -187,8 +187,8 @@ else:
 # %% [markdown] tags=["answer"]
 # Five rest on what you would call the object, and one looks past it, at what is around. Nobody told this model what an
 # object is. That is what people fell in love with (Caron et al., 2021), and beside the twin it is plain that training
-# did it. Which training we cannot say: a decoder that had to find the salient object, if it was trained on together with
-# these weights, would have asked for just such maps.
+# did it. Which training we cannot say: a decoder that had to find the salient object, if it was trained on together
+# with these weights, would have asked for just such maps.
 #
 # Now our own, at 32 pixels.
 
@@ -248,8 +248,8 @@ plt.show()
 # the light and the dark side of the suit. Can that be measured?
 #
 # We need pictures whose truth we know. The shapes of lesson 6, drawn at 224 pixels, are such: how well does the *first*
-# component follow the shape? And because there colour alone tells the shape, we draw them once more, with one photographed texture
-# for the shape and another for the ground (brick, grass, gravel), of equal lightness and contrast.
+# component follow the shape? And because there colour alone tells the shape, we draw them once more, with one
+# photographed texture for the shape and another for the ground (brick, grass, gravel), of equal lightness and contrast.
 
 # %% jupyter={"source_hidden": true} predict="Where will the trained model beat the plain colours of the patches?"
 kinds = ("as drawn", "by texture")
@@ -381,9 +381,9 @@ plt.show()
 
 # %% [markdown] tags=["answer"]
 # Read one tile first, then all. The tile belongs to the framed place. Its neighbours have vectors like its own, and
-# over the first steps likeness falls with distance. In the middle every tile does this around its own place. The twin's vectors are like
-# nobody's. So it looks as if the model, which was told nothing of a grid, had found it. (Part of the likeness has
-# another cause. The fold below takes it out.) The real model has a place for each of 37 × 37 patches:
+# over the first steps likeness falls with distance. In the middle every tile does this around its own place. The twin's
+# vectors are like nobody's. So it looks as if the model, which was told nothing of a grid, had found it. (Part of the
+# likeness has another cause. The fold below takes it out.) The real model has a place for each of 37 × 37 patches:
 
 # %% alt="Four maps of 37 by 37 patches, for four places, each marked by a ring. Around the first three lies a red cross, strongest at the place itself, and for the corner the whole border of the map is red; the rest is paler, with faint stripes." jupyter={"source_hidden": true}
 profile = facts["positions"]
@@ -449,10 +449,10 @@ assert random_similarity.rows[1].abs() < 0.1
 # noise. The last printed line is that control. One step apart proves little, then. From two steps on the likeness is
 # learned: the model has found the grid.
 #
-# Both curves turn up again at their far end, so that alone says nothing. Look at the first printed line. In training, half of all pictures were
-# mirrored left to right, never up to down. If left-right is the larger number, the model has a reason to treat the two
-# sides alike and the top and the bottom differently. That explanation fits; to prove it, one would train again without
-# mirroring.
+# Both curves turn up again at their far end, so that alone says nothing. Look at the first printed line. In training,
+# half of all pictures were mirrored left to right, never up to down. If left-right is the larger number, the model has
+# a reason to treat the two sides alike and the top and the bottom differently. That explanation fits; to prove it, one
+# would train again without mirroring.
 
 # %% [markdown] anchor="stripes" tags=["deeper"]
 # ### Stripes that are no waves
@@ -504,9 +504,10 @@ for name, matrix in panels.items():
 # > heads have consistently small attention distances in the low layers. […] Further, the attention distance increases
 # > with network depth.” (section 4.5)
 #
-# The class token has no place in the picture, so it is left out and each row is scaled to sum to 1 again. Two things
-# to know beforehand. Uniform attention is *far*: a large distance alone is no achievement, it is where every model
-# begins. And one picture is an anecdote. So: squares cut out of our photographs at random, 128 for our model. They come from four photographs, so they are not independent.
+# The class token has no place in the picture, so it is left out and each row is scaled to sum to 1 again. Two things to
+# know beforehand. Uniform attention is *far*: a large distance alone is no achievement, it is where every model begins.
+# And one picture is an anecdote. So: squares cut out of our photographs at random, 128 for our model. They come from
+# four photographs, so they are not independent.
 #
 # As a second control we *shuffle* the trained weights, each matrix within itself. This twin has weights exactly as
 # large as the trained ones, and no order in them.
@@ -568,11 +569,11 @@ plt.show()
 # %% [markdown]
 # Is it “from local to global with depth”? Decide from the printed rows, not from the caption of someone else's figure.
 # Two things one can say of both models. Training has made most heads more local than uniform, which shuffled weights
-# are not. And no line runs from local at the bottom to global at the top: both begin far, dip, and rise again a
-# little. On our grid the whole range from one neighbour to uniform is a few patches; the real one has room, and its
-# heads in one block differ more than its blocks do. The clean fan of the paper's figure 7 belongs to another model, larger and trained
-# with labels. Raghu et al. (2021) found that with less training data large models did not learn to look locally in
-# their first blocks.
+# are not. And no line runs from local at the bottom to global at the top: both begin far, dip, and rise again a little.
+# On our grid the whole range from one neighbour to uniform is a few patches; the real one has room, and its heads in
+# one block differ more than its blocks do. The clean fan of the paper's figure 7 belongs to another model, larger and
+# trained with labels. Raghu et al. (2021) found that with less training data large models did not learn to look locally
+# in their first blocks.
 
 # %% [markdown] anchor="distance-by-hand" tags=["deeper"]
 # ### A distance by hand
@@ -872,9 +873,10 @@ assert kept[-1] > 0.5
 # > classification” (section 4.5)
 #
 # Now we measure. In drawn shapes we know which pixels are the shape. The **pointing game** (Zhang et al., 2018) asks
-# how much of the hottest patch lies on it (in the original, whether the hottest pixel does). And before we admire a number, we ask what maps score that know nothing: a flat
-# map, a blob in the centre that is the same for every picture, *lightness*, and plain *contrast*, the distance of each
-# patch from the picture's mean colour. No model takes part in those.
+# how much of the hottest patch lies on it (in the original, whether the hottest pixel does). And before we admire a
+# number, we ask what maps score that know nothing: a flat map, a blob in the centre that is the same for every picture,
+# *lightness*, and plain *contrast*, the distance of each patch from the picture's mean colour. No model takes part in
+# those.
 
 # %% predict="Which will be best: a blob, contrast, or a map of the trained model?"
 tg, tp = toy.config.grid_size, toy.config.num_prefix_tokens
@@ -921,12 +923,11 @@ for name, values in score.items():
 assert_close(score["flat"].mean(), on_shape.mean())
 
 # %% [markdown] tags=["answer"]
-# (*Gradient* is rollout with each weight multiplied by the gradient of the class's logit,
-# [folded above](#gradient).) Read it from the top. A fixed blob in the centre does at least as well as any map of an untrained
-# model, because a large shape that lies wholly in the picture often covers the centre. Maps of random weights beat
-# chance, since a patch unlike the others draws attention from any weights
-# ([lesson 3](03_attention.ipynb#photograph)). And contrast, a line of code without a model, beats everything that we
-# learnt.
+# (*Gradient* is rollout with each weight multiplied by the gradient of the class's logit, [folded above](#gradient).)
+# Read it from the top. A fixed blob in the centre does at least as well as any map of an untrained model, because a
+# large shape that lies wholly in the picture often covers the centre. Maps of random weights beat chance, since a patch
+# unlike the others draws attention from any weights ([lesson 3](03_attention.ipynb#photograph)). And contrast, a line
+# of code without a model, beats everything that we learnt.
 #
 # Could it have lost? In our pictures the shape is lighter than its ground, and its colour is pushed away from the
 # ground's until it can be seen. So contrast wins by construction. A fair game needs other pictures. We make two kinds.
@@ -990,10 +991,11 @@ plt.show()
 # than its twin's. The decoy takes contrast away: now the last block of the trained model is above all that
 # knows nothing, and its rollouts, which do so well above, are not. One set of pictures, three verdicts.
 #
-# The real model is stranger still. On shapes of one colour the hottest patch of its last block is hardly ever on the shape,
-# no more often than a flat map's would be. Why, we do not know; such pictures are far from photographs, and hot patches in empty ground are a
-# known ailment of models like this (Darcet et al., 2024). On shapes of texture, the same map finds the shape nearly
-# always, where its twin, contrast and lightness are near the flat map, and the blob is left behind.
+# The real model is stranger still. On shapes of one colour the hottest patch of its last block is hardly ever on the
+# shape, no more often than a flat map's would be. Why, we do not know; such pictures are far from photographs, and hot
+# patches in empty ground are a known ailment of models like this (Darcet et al., 2024). On shapes of texture, the same
+# map finds the shape nearly always, where its twin, contrast and lightness are near the flat map, and the blob is left
+# behind.
 #
 # So “my map scores well above chance, so it shows what the model uses” does not follow, and neither does the opposite
 # from a bad score. The pointing game measures whether a map finds the *object*, in pictures that somebody chose.
@@ -1067,10 +1069,11 @@ plt.show()
 # ## What you may not conclude
 #
 # *The model looked at the eye, so it decided by the eye.* Attention says which values were mixed, not what they
-# contained, nor what the rest of the network made of them. We made the attention of the last block uniform
-# ([folded above](#ablation)), and most answers of the CIFAR-10 model stayed; in the shapes model many did not. Jain and Wallace (2019) found very different attention with the same answers in text models.
-# Wiegreffe and Pinter (2019) replied that such a claim “depends on one's definition of explanation”, and that one has
-# to test it, for instance with uniform weights, as we did.
+# contained, nor what the rest of the network made of them. We made the attention of the last block uniform ([folded
+# above](#ablation)), and most answers of the CIFAR-10 model stayed; in the shapes model many did not. Jain and Wallace
+# (2019) found very different attention with the same answers in text models. Wiegreffe and Pinter (2019) replied that
+# such a claim “depends on one's definition of explanation”, and that one has to test it, for instance with uniform
+# weights, as we did.
 #
 # *The map lies on the object, so the model understood.* In our pictures contrast lies on the object as well, and in
 # false colours so do the tokens of an untrained model.
@@ -1083,9 +1086,10 @@ plt.show()
 # *Here is one photograph where it works.* One photograph is an anecdote, and whoever shows it chose it.
 #
 # What may be concluded, then? What survived a control: that the filters are smooth where random ones are not; that
-# positions know the grid; that attention is more local than in either twin; that the real model's tokens and last
-# block tell one texture from another where colours and random weights cannot; that about half of the single heads of
-# the shapes model can be spared one at a time and some whole blocks cannot. These are statements about the model, each with its baseline.
+# positions know the grid; that attention is more local than in either twin; that the real model's tokens and last block
+# tell one texture from another where colours and random weights cannot; that about half of the single heads of the
+# shapes model can be spared one at a time and some whole blocks cannot. These are statements about the model, each with
+# its baseline.
 
 # %% [markdown]
 # Try it on the living model: random weights have maps, too.
@@ -1122,7 +1126,8 @@ assert rank_correlation(heat["contrast"], squared).min() > 0.99
 # %% [markdown]
 # A number near 1 in the first column would mean that the map hardly changes when the weights are thrown away: it was
 # about the picture all along. These methods are far from that and pass the test. In the pointing game they lost to
-# contrast all the same, until we drew pictures that contrast does not know. Passing one control does not make a map an explanation.
+# contrast all the same, until we drew pictures that contrast does not know. Passing one control does not make a map an
+# explanation.
 
 # %% [markdown] anchor="film"
 # ## The film
@@ -1214,11 +1219,11 @@ print(f"film, {ACROSS} to a row: " + ", ".join(f"epoch {e:.0f}" for e in movie["
 
 # %% [markdown]
 # On the site a slider shows one frame at a time; in a notebook they lie side by side. The photographs are always the
-# same three, and every scale stays fixed. (The sign of a component is arbitrary: one that turns from green to magenta is the same one.) Watch the order of events, and compare it with the epochs printed
-# above. (For the first part of the run the model was trained on smaller pictures. Those frames show it with enlarged
-# positions, looking at the full size.) The map of positions is there first, and after that little happens to it. The attention on these photographs
-# keeps moving, from one frame to the next, until late in the training. Which of those frames would you
-# have published?
+# same three, and every scale stays fixed. (The sign of a component is arbitrary: one that turns from green to magenta
+# is the same one.) Watch the order of events, and compare it with the epochs printed above. (For the first part of the
+# run the model was trained on smaller pictures. Those frames show it with enlarged positions, looking at the full
+# size.) The map of positions is there first, and after that little happens to it. The attention on these photographs
+# keeps moving, from one frame to the next, until late in the training. Which of those frames would you have published?
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
@@ -1527,9 +1532,9 @@ if prefix:
 # the same edges, and only where colours tell nothing does training show in a number. Attention distance needs the value
 # of uniform attention beside it. Rollout multiplies row-normalised matrices, later block on the left; row sums of one
 # are its cheapest test, with max fusion above all. In the pointing game maps of random weights beat chance, a blob in
-# the centre is as good as any of them, contrast beats everything where objects differ in colour from their ground, and one decoy turns
-# that around. So report baselines, many pictures of more than one kind, one scale, and a control with random weights.
-# Where you want to know whether something matters, take it away and count.
+# the centre is as good as any of them, contrast beats everything where objects differ in colour from their ground, and
+# one decoy turns that around. So report baselines, many pictures of more than one kind, one scale, and a control with
+# random weights. Where you want to know whether something matters, take it away and count.
 #
 # What the model learns also depends on what it was shown, and how much. That is [lesson 10](10_data_and_bias.ipynb).
 

@@ -24,8 +24,8 @@
 # pictures are few? What does it buy when there are many? And where do the two lines cross? On the problem of this page
 # they cannot: the CNN gets practically all of it right, so a ViT could at best draw level. In the paper they did cross.
 #
-# The usual answer is a sentence from the paper and a sketch of two crossing curves. Here the curves are measured, on
-# a problem small enough for a laptop: two models with equally many weights, the same code, the same number of steps, two
+# The usual answer is a sentence from the paper and a sketch of two crossing curves. Here the curves are measured, on a
+# problem small enough for a laptop: two models with equally many weights, the same code, the same number of steps, two
 # hundred to twenty thousand pictures.
 #
 # After it you can say what an inductive bias is and count it, test for locality and for translation equivariance with
@@ -202,11 +202,10 @@ bar.ax.set_yticklabels(["10⁻⁴", "10⁻²", "1"])
 plt.show()
 
 # %% [markdown] tags=["answer"]
-# Colour is the size of the change, compared with the largest, and white means none at all. After $n$
-# layers a square of $2n + 1$ pixels a side has noticed. Two corners of a picture get to know of each other only after many
-# layers. In a ViT everyone has noticed after a single block. Most of them hardly, to be sure: this one has random
-# weights and looks at everything alike. It has to learn where to look. The CNN need not learn it, and cannot learn
-# anything else.
+# Colour is the size of the change, compared with the largest, and white means none at all. After $n$ layers a square of
+# $2n + 1$ pixels a side has noticed. Two corners of a picture get to know of each other only after many layers. In a
+# ViT everyone has noticed after a single block. Most of them hardly, to be sure: this one has random weights and looks
+# at everything alike. It has to learn where to look. The CNN need not learn it, and cannot learn anything else.
 
 # %% [markdown] anchor="equivariance"
 # ## Translation equivariance: move the picture
@@ -318,8 +317,8 @@ assert (pairs["CNN"][1] - pairs["CNN"][0]).abs().max() > 0.02
 #
 # The third line is the interesting one. A ViT with learned positions gives the same answers to shuffled pictures, if
 # the rows of its position matrix are shuffled along. But that matrix starts as random noise, and noise in another order
-# is as good as before. So if we shuffle **all** pictures in the same way, training and test, this ViT faces the
-# same problem as before. It never knew that patch 7 and patch 8 are neighbours. It must find out in either case. Keep this
+# is as good as before. So if we shuffle **all** pictures in the same way, training and test, this ViT faces the same
+# problem as before. It never knew that patch 7 and patch 8 are neighbours. It must find out in either case. Keep this
 # in mind: it will give us an experiment in which the CNN's knowledge is wrong.
 
 # %% [markdown] anchor="opponent"
@@ -536,8 +535,9 @@ assert gain[longer[-1]] > 0.2
 
 # %% [markdown] tags=["answer"]
 # With 600 pictures the steps are of no use: every training picture was known by heart before. There, data is missing.
-# With 20,000 it was nearly all a lack of steps. So only the left part of the first figure is hunger for data. The right part is
-# hunger for training, and a curve of accuracy against pictures cannot tell the two apart. The training accuracy can.
+# With 20,000 it was nearly all a lack of steps. So only the left part of the first figure is hunger for data. The right
+# part is hunger for training, and a curve of accuracy against pictures cannot tell the two apart. The training accuracy
+# can.
 #
 # The new curve is at 100 % or close to it on the training pictures everywhere. What it lacks, more pictures would have
 # to give, and they do: it rises all the way, towards the CNN and not yet past it. The CNN was quicker in both senses.
@@ -548,9 +548,9 @@ assert gain[longer[-1]] > 0.2
 #
 # More steps are one way to spend arithmetic. A wider model is another. Papers on scaling therefore draw accuracy
 # against the computation of the whole training: what one picture costs, times the pictures seen. We can do that with
-# our own runs. Some models are two or four times as wide, which makes nearly four or sixteen times the parameters, and one has
-# three times the steps. (Counted are the multiply-accumulates of the forward passes; the backward passes cost both
-# models about twice as much again.)
+# our own runs. Some models are two or four times as wide, which makes nearly four or sixteen times the parameters, and
+# one has three times the steps. (Counted are the multiply-accumulates of the forward passes; the backward passes cost
+# both models about twice as much again.)
 
 
 # %%
@@ -667,11 +667,11 @@ assert wide > narrow + 0.05
 # %% [markdown] anchor="wrong-bias"
 # ## When the knowledge is wrong
 #
-# A bias is a bet. The CNN bets that neighbours matter, and on drawn shapes it wins. Let us make it a bad bet: we shuffle
-# the patches of all pictures, of training and test alike, in one fixed order. For a ViT with learned positions nothing
-# has changed; we have [proved that above](#shuffle). So its curve on whole pictures *is* its curve on shuffled ones,
-# and no extra run is needed. Only the CNN has to be trained anew. (It keeps its learning rate. No pilot was made for shuffled
-# pictures.)
+# A bias is a bet. The CNN bets that neighbours matter, and on drawn shapes it wins. Let us make it a bad bet: we
+# shuffle the patches of all pictures, of training and test alike, in one fixed order. For a ViT with learned positions
+# nothing has changed; we have [proved that above](#shuffle). So its curve on whole pictures *is* its curve on shuffled
+# ones, and no extra run is needed. Only the CNN has to be trained anew. (It keeps its learning rate. No pilot was made
+# for shuffled pictures.)
 
 # %% alt="Three curves at 200, 2,000 and 20,000 pictures. The CNN on whole pictures goes from a third to 100 percent. The CNN on shuffled pictures lies well below it everywhere. The ViT with learned positions, which are the same on both kinds of pictures, lies lowest." jupyter={"source_hidden": true} predict="How much does the CNN lose, and does the ViT now win?"
 figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 3.0))
@@ -738,17 +738,18 @@ was, moved = (values(arm, "vit", 600)[:2] for arm in ("main", "augmented"))
 assert all(b < a for a, b in zip(was, moved, strict=True))
 
 # %% [markdown] tags=["answer"]
-# In the usual number of steps it does *not* help. With 600 pictures both seeds are worse, with 2,000 one is worse and the
-# other better. Look at the training pictures to see why. It no longer learns them by heart, which is what augmentation
-# is for. But to learn what a moved shape has in common with itself takes longer than to learn by heart, and there was
-# no time.
+# In the usual number of steps it does *not* help. With 600 pictures both seeds are worse, with 2,000 one is worse and
+# the other better. Look at the training pictures to see why. It no longer learns them by heart, which is what
+# augmentation is for. But to learn what a moved shape has in common with itself takes longer than to learn by heart,
+# and there was no time.
 #
 # Then the last two lines. With three times the steps the moved and mirrored pictures leave the others far behind. In
 # these single runs 2,000 of them are worth more than 6,000 as they are. So knowledge can be given by example, and the
 # price is paid in steps.
 
 # %% [markdown]
-# Steiner et al. measured for photographs what that is worth. Two words of it are easily overlooked, “increased compute”:
+# Steiner et al. measured for photographs what that is worth. Two words of it are easily overlooked, “increased
+# compute”:
 #
 # > **The paper.** “the combination of increased compute and AugReg can yield models with the same performance as
 # > models trained on an order of magnitude more training data” (Steiner et al., 2022, abstract; AugReg is augmentation
@@ -757,8 +758,8 @@ assert all(b < a for a, b in zip(was, moved, strict=True))
 # %% [markdown] anchor="live" tags=["deeper"]
 # ## A small slice, now
 #
-# All that came out of a file. Here is a part of it while you wait: one seed, 600 pictures, a quarter of the steps. `train`
-# is what the script does, without its bookkeeping.
+# All that came out of a file. Here is a part of it while you wait: one seed, 600 pictures, a quarter of the steps.
+# `train` is what the script does, without its bookkeeping.
 
 
 # %%
@@ -830,15 +831,15 @@ plt.show()
 # parameters. Three seeds at most, so that a bar is itself a rough estimate; and of three times the steps single runs.
 #
 # And the problem suits the CNN: the same outline anywhere in the picture is just what sharing is for. Do not conclude
-# that a CNN is better on your photographs. Conclude that such curves can be measured in an afternoon, and that one without its
-# budget, its learning rates and its training accuracies says little.
+# that a CNN is better on your photographs. Conclude that such curves can be measured in an afternoon, and that one
+# without its budget, its learning rates and its training accuracies says little.
 
 # %% [markdown] anchor="paper"
 # ## What the paper saw
 #
 # Everything above is ours, small and drawn. The paper asked the same question with three sets of photographs: ImageNet
-# with about 1.3 million, ImageNet-21k with 14 million, and Google's own JFT with about 300 million. It pre-trained on each and
-# fine-tuned on ImageNet. These are its numbers, from table 5; figure 3 draws them.
+# with about 1.3 million, ImageNet-21k with 14 million, and Google's own JFT with about 300 million. It pre-trained on
+# each and fine-tuned on ImageNet. These are its numbers, from table 5; figure 3 draws them.
 
 # %% jupyter={"source_hidden": true} predict="Does a larger ViT do better? Think of 1.3 million pictures, and of 303 million."
 PAPER = {  # Top-1 accuracy on ImageNet, %, after pre-training on each; Dosovitskiy et al. (2021), table 5
@@ -874,9 +875,9 @@ ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.5)
 plt.show()
 
 # %% [markdown]
-# With the smallest set the larger model is the *worse* one, unlike ours. With the largest it is well ahead. So it is not one line
-# that crosses another: each size of ViT has a crossing of its own. Against CNNs, the ResNets of Kolesnikov et al. (BiT),
-# the picture is the same:
+# With the smallest set the larger model is the *worse* one, unlike ours. With the largest it is well ahead. So it is
+# not one line that crosses another: each size of ViT has a crossing of its own. Against CNNs, the ResNets of Kolesnikov
+# et al. (BiT), the picture is the same:
 #
 # > **The paper.** “The BiT CNNs outperform ViT on ImageNet, but with the larger datasets, ViT overtakes.” (section 4.3)
 #
@@ -908,10 +909,10 @@ plt.show()
 # > datasets, but for larger ones, learning the relevant patterns directly from data is sufficient, even beneficial.”
 # > (section 4.3)
 #
-# Read it with the eyes of this lesson. The models were matched by computation, not by parameters. The recipe was one and the
-# same for all of the JFT parts, without further regularisation, and the best epoch was taken. The quality is that of a
-# linear classifier on the frozen features, fitted to a few labelled pictures of each class. All of that is stated in the
-# section, and all of it could move the crossing.
+# Read it with the eyes of this lesson. The models were matched by computation, not by parameters. The recipe was one
+# and the same for all of the JFT parts, without further regularisation, and the best epoch was taken. The quality is
+# that of a linear classifier on the frozen features, fitted to a few labelled pictures of each class. All of that is
+# stated in the section, and all of it could move the crossing.
 
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
@@ -1187,12 +1188,13 @@ assert best > truth + 0.02
 # ## Key points
 #
 # An inductive bias is what a model takes for granted, and it can be counted: a convolution has three free numbers where
-# any linear map of eight has 64. Convolutions are local and follow every shift; a ViT sees everything at once and follows
-# nothing, and to a ViT without positions shuffled patches are the same picture. Compare with equal steps, a learning
-# rate for each, several seeds, and say what else was not equal. Here the CNN was ahead at every number of pictures, and the lines
-# did not cross. With few pictures the ViT learned by heart; with many it was short of steps, which looks the same
-# in a curve of accuracy alone. What is not built in can be taught by example, for the price of more steps, and a bias that is wrong costs. The
-# paper saw the lines cross, with photographs, between 9 and 90 million; later recipes have moved the crossing.
+# any linear map of eight has 64. Convolutions are local and follow every shift; a ViT sees everything at once and
+# follows nothing, and to a ViT without positions shuffled patches are the same picture. Compare with equal steps, a
+# learning rate for each, several seeds, and say what else was not equal. Here the CNN was ahead at every number of
+# pictures, and the lines did not cross. With few pictures the ViT learned by heart; with many it was short of steps,
+# which looks the same in a curve of accuracy alone. What is not built in can be taught by example, for the price of
+# more steps, and a bias that is wrong costs. The paper saw the lines cross, with photographs, between 9 and 90 million;
+# later recipes have moved the crossing.
 
 # %% [markdown] anchor="references"
 # ## References

@@ -187,8 +187,9 @@ print({library: len(state) for library, state in states.items()}, "tensors")
 #
 # The fourth is Google's own code, with which the paper's authors published their weights. (By its README it fine-tunes
 # them. It is not where they were first trained.) It is written in JAX, which is not installed here, and its weights are
-# `.npz` files of plain arrays. So we write down its tensors, and after them its arithmetic, as briefly as they get. Mind
-# what that means for later. For three libraries their own code will judge us, for the fourth only our reading of it.
+# `.npz` files of plain arrays. So we write down its tensors, and after them its arithmetic, as briefly as they get.
+# Mind what that means for later. For three libraries their own code will judge us, for the fourth only our reading of
+# it.
 
 # %% jupyter={"source_hidden": true}
 w = {
@@ -265,8 +266,8 @@ print(
 # %% [markdown] anchor="four-names"
 # ### Six tensors, four names
 #
-# Four libraries (the fourth is Google's), written at different times, and nobody asked the others what to call things. Here are six tensors,
-# each under its four names.
+# Four libraries (the fourth is Google's), written at different times, and nobody asked the others what to call things.
+# Here are six tensors, each under its four names.
 
 # %% jupyter={"source_hidden": true} predict="Hugging Face has a layernorm_before and a layernorm_after in each block. After what?"
 tv, hf, flax = (
@@ -609,10 +610,10 @@ axes[1].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# Follow a panel from top to bottom. The grey circles are what a plain comparison sees: right at first, then wrong all the
-# way down. The red dots forgive what was inherited, so one of them alone stands out, in the shaded row. (On the left
-# the later norms have the wrong ε, too, and their dots show it. They matter little, because the stream has grown by
-# then. A difference of zero is drawn at the left edge.)
+# Follow a panel from top to bottom. The grey circles are what a plain comparison sees: right at first, then wrong all
+# the way down. The red dots forgive what was inherited, so one of them alone stands out, in the shaded row. (On the
+# left the later norms have the wrong ε, too, and their dots show it. They matter little, because the stream has grown
+# by then. A difference of zero is drawn at the left edge.)
 #
 # What the tool cannot blame is a mistake *between* modules. Move the matrix of positions by one row:
 
@@ -863,8 +864,8 @@ plt.show()
 #
 # The dangerous ones are in the middle, in red: some logit is off by more than 1, and most answers stay. With the two
 # norms of every block exchanged, the model still gives nearly all its answers. So it does with the wrong means, which
-# [lesson 7](07_inference.ipynb#preprocessing) looked at by themselves. Measure an accuracy now, on a folder of your own,
-# and it looks fine. An accuracy is a mean over pictures and forgives a lot. Equal logits forgive nothing.
+# [lesson 7](07_inference.ipynb#preprocessing) looked at by themselves. Measure an accuracy now, on a folder of your
+# own, and it looks fine. An accuracy is a mean over pictures and forgives a lot. Equal logits forgive nothing.
 
 # %% jupyter={"source_hidden": true}
 norms = "norm1 and norm2 exchanged"
@@ -982,9 +983,9 @@ with torch.inference_mode():
         assert (said["torchvision"] - said["timm"]).abs().max() > 0.1
 
 # %% [markdown]
-# The logits move by much more than rounding, and a few answers follow. One small model does not decide which way is best,
-# and after some training at the new size the question would be another one. But a published accuracy was measured with
-# one of the four. To reproduce it, stretch as its authors did: `load_state(..., img_size=48)` goes by the library.
+# The logits move by much more than rounding, and a few answers follow. One small model does not decide which way is
+# best, and after some training at the new size the question would be another one. But a published accuracy was measured
+# with one of the four. To reproduce it, stretch as its authors did: `load_state(..., img_size=48)` goes by the library.
 # (`set_input_size` of a model that is already ours does it in timm's way, whatever the source.)
 
 # %% [markdown] anchor="file"
@@ -1109,10 +1110,10 @@ else:
             print(node.name, list(node.input)) if node.op_type == "MatMul" else None
 
 # %% [markdown]
-# There are norms, biases and two `lambda1`, and no matrix at all. When the file was written, each matrix was transposed,
-# to save that step at run time, and lost its name. But the operation that multiplies by it still says whose it is, as
-# the last lines show: `read_onnx` in the package goes by those, and transposes back. Six such matrices in each block,
-# four of them square: here a slip would be silent.
+# There are norms, biases and two `lambda1`, and no matrix at all. When the file was written, each matrix was
+# transposed, to save that step at run time, and lost its name. But the operation that multiplies by it still says whose
+# it is, as the last lines show: `read_onnx` in the package goes by those, and transposes back. Six such matrices in
+# each block, four of them square: here a slip would be silent.
 
 # %% predict="The model was trained with patches of 14 on pictures of 518 pixels. How many rows has its matrix of positions?"
 if path is not None:
@@ -1153,8 +1154,8 @@ except ValueError as error:
 
 # %% [markdown]
 # The class token makes it ambiguous: 25 is $4 \cdot 6 + 1$ and $5 \cdot 5$, and in some libraries the class token has
-# no row of its own. A file does not say which. `load_state` tries squares first and raises nothing here; weights that were
-# trained on other pictures than squares need `trained_size`.
+# no row of its own. A file does not say which. `load_state` tries squares first and raises nothing here; weights that
+# were trained on other pictures than squares need `trained_size`.
 
 # %% [markdown] anchor="fine-tune" tags=["deeper"]
 # ## A new task
