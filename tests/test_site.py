@@ -199,7 +199,7 @@ def test_lesson(page, record_property):
     notebook = json.loads((folder / f"{folder.name}.ipynb").read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     shown = [cell for cell in code if "remove-input" not in cell["metadata"].get("tags", [])]
-    blocks = {block.get_text().strip() for block in soup.select(".code .annotate code")}
+    blocks = {block.get_text().strip() for block in soup.select(".code .highlight:not(.output) code")}
     lost = [text for cell in shown if (text := "".join(cell["source"]).strip()) not in blocks]
     assert not lost, f"code that is not on the page as it is in the notebook: {lost[0][:200]}"
     # And what a mark folds is folded: by metadata here, by hooks and template there.
