@@ -21,8 +21,8 @@ import names
 
 log = logging.getLogger("mkdocs.hooks.search")  # below "mkdocs", so that strict mode counts its warnings
 
-# Wrong answers are found by those who look for right ones; the guide repeats what lessons and quizzes say, and what a
-# lesson refers to is on the page of references.
+# Wrong answers are found by those who look for right ones; the guide repeats what lessons and quizzes say;
+# and what a lesson refers to is on the page of references.
 AGAIN = re.compile(r"quizzes/\d|teach/#lesson-|lessons/\w+/#references$")
 CODE = re.compile(r"<pre>.*?</pre>", re.DOTALL)
 SOURCE = re.compile(r"Source code in <code>[^<]*</code>")  # mkdocstrings, above the source of each name
