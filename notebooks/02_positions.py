@@ -796,7 +796,7 @@ assert (matrices["noise"] - torch.eye(N)).abs().max() < 0.25
 # Our models have learned nothing so far. What do positions do for one that is trained? Here is the small ViT of
 # [lesson 1](01_patches.ipynb#what-it-buys) again, which reads the mean, with nothing exchanged but its positions.
 
-# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. 2-D waves lie on the right and 1-D waves a little to the left of them; learned positions and no positions lie far to the left, over each other." jupyter={"source_hidden": true} predict="Order the four by accuracy. Which differences are larger than the spread of the seeds?"
+# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. 2-D waves lie on the right and 1-D waves overlap with them, most of them to the left; learned positions and no positions lie far to the left, over each other." jupyter={"source_hidden": true} predict="Order the four by accuracy. Which differences are larger than the spread of the seeds?"
 parts = measured("parts")["variants"]
 names = {"2-D waves": "base", "1-D waves": "sincos1d", "learned": "learned", "none": "no-positions"}
 draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
@@ -804,11 +804,11 @@ plt.show()
 
 # %% [markdown] tags=["answer"]
 # Without positions the model loses a good part of what it could do, and is still far from chance, which is 10 %: a bag
-# of patches holds their contents. Waves in one dimension are a little behind waves in two: apart by our rule, if only
-# by a hair. The learned positions are the surprise. They begin as noise, and in so few steps the model has hardly found
-# out what they are good for, so they are worth no more than none, as far as these runs can tell. Waves come with the
-# grid already in them. How long learned ones need to catch up is not measured here. In the paper's long training they
-# did.
+# of patches holds their contents. Waves in one dimension are behind waves in two on average, but their runs
+# overlap: that is within the noise. The learned positions are the surprise. They begin as noise, and in so few steps
+# the model has hardly found out what they are good for, so they are worth no more than none, as far as these runs can
+# tell. Waves come with the grid already in them. How long learned ones need to catch up is not measured here. In the
+# paper's long training they did.
 
 # %% [markdown] anchor="which-positions"
 # ### And in the paper?

@@ -738,7 +738,7 @@ print(f"post-norm: {difference(x):.0e} of the tokens differs after 24 blocks")
 # [lesson 1](01_patches.ipynb#what-it-buys) again, three blocks deep, each time with one part taken out of every block:
 # the norms, the MLP, the addition. Without its MLP a block is smaller, so that model got twice as many blocks.
 
-# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. Without the addition the dots lie at 10, which is chance. Without norms they lie a little left of the whole block's, and without the MLP, but with twice as many blocks, they are spread wide, most of them to the right." jupyter={"source_hidden": true} predict="Which of the three is missed most?"
+# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. Without the addition the dots lie at 10, which is chance. Without norms they lie over the whole block's, most of them a little to the left, and without the MLP, but with twice as many blocks, they are spread wide, most of them to the right." jupyter={"source_hidden": true} predict="Which of the three is missed most?"
 parts = measured("parts")["variants"]
 names = {"whole": "base", "no MLP": "no-mlp", "no norm": "no-norm", "no addition": "no-residual"}
 draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
@@ -749,9 +749,9 @@ plt.show()
 # suggests why: tokens that draw together have little left to tell. (There it was 24 random blocks, here it is three,
 # so that is a suspicion and no proof.)
 #
-# The norms are missed less. At three blocks, with warm-up and a moderate rate, the model learns without them, only not
-# as well. What norms are usually credited with is that they make deep stacks and large rates possible, and this does
-# not test it.
+# The norms are missed less. At three blocks, with warm-up and a moderate rate, the model learns without them: on average
+# not as well, but the runs overlap. What norms are usually credited with is that they make deep stacks and large rates
+# possible, and this does not test it.
 #
 # And the MLP? It is not missed: as three more attentions, its parameters did as well, in most runs better. On these
 # pictures what matters is how patches go together, and that is attention's part. It does not follow that larger

@@ -856,7 +856,7 @@ for pool in ("token", "avg"):
 # or off the mean. Does it matter? Here is the small ViT of [lesson 1](01_patches.ipynb#what-it-buys), which reads the
 # mean, and what becomes of it with a class token or another depth.
 
-# %% alt="Five rows of dots, one dot for each training, over accuracy in percent. The class token's dots are spread over ten points and lie left of the mean's, which are close together. One block and six blocks lie to the left of three, and over each other, and twelve blocks furthest to the left." jupyter={"source_hidden": true} predict="Which depth wins at equal size? And does the class token beat the mean?"
+# %% alt="Five rows of dots, one dot for each training, over accuracy in percent. The class token's dots are spread over ten points, most of them left of the mean's. One block lies to the left of three, six blocks overlap with three, and twelve blocks lie furthest to the left." jupyter={"source_hidden": true} predict="Which depth wins at equal size? And does the class token beat the mean?"
 parts = measured("parts")["variants"]
 names = {"3 blocks, 96 wide, mean": "base", "class token instead": "class-token"}
 names |= {"1 block, 168 wide": "depth-1", "6 blocks, 68 wide": "depth-6", "12 blocks, 48 wide": "depth-12"}
@@ -864,11 +864,11 @@ draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
 plt.show()
 
 # %% [markdown] tags=["answer"]
-# Look at the class token first. Its runs differ in nothing but the seed, and they lie far apart, much further than
-# those that read the mean. Whoever had trained once could have reported either end. That is why there are several dots.
+# Look at the class token first. Its runs differ in nothing but the seed, and they lie far apart, further than those that
+# read the mean. Whoever had trained once could have reported either end. That is why there are several dots.
 #
 # More depth is not better here. Three blocks beat one, since a second attention can compare what the first has found.
-# But twelve thin blocks are behind all others. Their tokens are narrower, and the way for the gradient is longer; which
+# Six are not told apart from three. And twelve thin blocks are behind all others. Their tokens are narrower, and the way for the gradient is longer; which
 # of the two it is, this does not tell. Deep models earn their depth in trainings that are longer than ours.
 
 # %% [markdown] anchor="parity"
