@@ -65,11 +65,11 @@ def test_the_model_fits_in_700_lines():
 def test_the_package_does_not_grow_any_further():
     # The plan says 5,000, which had 880 left for what people's own pictures (1,290 lines) and other people's
     # models (350) came to need. To be brought back: whoever makes it shorter lowers the number.
-    assert sum(map(length, set(MODULES) - set(COURSE))) <= 5610
+    assert sum(map(length, set(MODULES) - set(COURSE))) <= 5609
 
 
 def test_the_exercises_have_a_limit_of_their_own():
-    # About 35 lines for each of 61, a right answer, three or four wrong ones and what to try them on; and 450
+    # About 35 lines for each of 64, a right answer, three or four wrong ones and what to try them on; and 450
     # for what they have in common.
     assert sum(map(length, COURSE)) < 2750
 

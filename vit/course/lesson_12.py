@@ -206,12 +206,7 @@ def whole(order, batch):
     return order[: len(order) // batch * batch].split(batch)
 
 
-@exercise(
-    5,
-    epochs,
-    probe=together,
-    notice="So the order must be shuffled alike on all ranks, with the same seed.",
-)
+@exercise(5, epochs, probe=together, notice="So all ranks must shuffle with the same seed.")
 def shares(order, batch, rank, world):
     """The pictures of this rank in every step: tensors, equal parts of `batch` entries of `order`."""
     return [part[rank::world] for part in whole(order, batch)]
