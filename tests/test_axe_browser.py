@@ -53,6 +53,8 @@ JOIN = """() => {
 RUN = """rules => axe.run(document, { resultTypes: ['violations'], ...rules })
     .then(found => found.violations.flatMap(v => v.nodes.map(n =>
         ({ impact: v.impact, rule: v.id, where: n.target.join(' '), why: n.failureSummary }))))"""
+# An explorer that is on the page has said what it shows.
+DRAWN = "[...document.querySelectorAll('.vx')].every(e => e.querySelector('[aria-live]:not(:empty)'))"
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
 
 
@@ -85,6 +87,7 @@ def axed(browser, address):  # noqa: F811
         complaints.append(url)  # a heading: what follows is about this page
         tab.set_viewport_size(WIDE)
         complaints.extend(faults(opened(tab, url), WIDE))
+        tab.wait_for_function(DRAWN)
         tab.add_style_tag(content=STILL)
         tab.evaluate(AXE)
         return tab

@@ -297,7 +297,7 @@ class Explorer {
     this.heads = this.radios("head", w.head, heads, (head) => this.change({ head: Number(head) }))
     this.views = this.radios("view", w.view, w.views, (view) => this.change({ view }))
     this.scales = this.radios("scale", w.scale, { ...w.scales, fixed: fill(w.scales.fixed, { top: percent(this.about.scale) }) }, (scale) => this.change({ scale }))
-    this.cls = el("button", { type: "button", class: "vx-cls", on: { click: () => this.change({ patch: 0 }) } })
+    this.cls = el("button", { type: "button", class: "vx-cls", text: w.cls, on: { click: () => this.change({ patch: 0 }) } })
     this.ramp = el("canvas", { class: "vx-ramp", "aria-hidden": "true" })
     paint(this.ramp, 64, 1, (x) => this.heat(x / 63))
     this.legend = el("span")
