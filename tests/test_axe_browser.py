@@ -77,6 +77,16 @@ def other(tab):
     return findings(tab, {"rules": {"color-contrast": {"enabled": False}}})
 
 
+def resize(tab, size):
+    """Give the window another size, and let the page do in its next frames what it does upon that."""
+    tab.set_viewport_size(size)
+    tab.evaluate("""() => new Promise(done => {
+        let frames = 5
+        const look = () => (frames-- ? requestAnimationFrame(look) : done(0))
+        look()
+    })""")
+
+
 @pytest.fixture
 def axed(browser, address):  # noqa: F811
     """What opens a page wide, ready for axe; and a list of what is wrong with it without axe."""
@@ -103,12 +113,12 @@ def test_every_wide_page_and_axe(axed, address, half):  # noqa: F811
         tab = go(address + url)
         for scheme in ("default", "slate"):
             complaints += [f"{scheme}: {line}" for line in pale(tab, scheme, seen)]
-        tab.set_viewport_size(NARROW)
+        resize(tab, NARROW)
         for scheme in ("slate", "default"):
             complaints += [f"narrow, {scheme}: {line}" for line in pale(tab, scheme, seen)]
         tab.evaluate(JOIN)
         complaints += [f"narrow: {line}" for line in other(tab)]
-        tab.set_viewport_size(WIDE)
+        resize(tab, WIDE)
         complaints += other(tab)
         if complaints[-1] == address + url:
             complaints.pop()

@@ -60,7 +60,8 @@ class Explorer {
     addEventListener("hashchange", this.listen.hashchange)
     document.addEventListener("paste", this.listen.paste)
     if (this.state.mode === "tour") this.enter()
-    this.update()
+    this.ask()
+    this.draw() // at once: a frame with parts that are then hidden would move what is below them
   }
 
   stop() {
