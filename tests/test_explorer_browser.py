@@ -48,7 +48,7 @@ def tab(browser, address, request):  # noqa: F811
     context, complaints = browser.new_context(viewport=request.param), []
     tab = watched(context, address, complaints)
     tab.goto(address + PAGE, wait_until="load")
-    expect(panel(tab, "answer").locator("tr").first).to_be_visible()  # it is drawn a frame after it is there
+    expect(panel(tab, "answer").locator("tr").first).to_be_visible()
     yield tab
     width = tab.evaluate("document.scrollingElement.scrollWidth")
     context.close()
