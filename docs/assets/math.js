@@ -3,4 +3,5 @@
 for (const element of document.querySelectorAll(".arithmatex")) {
   const text = element.textContent.trim()
   katex.render(text.slice(2, -2), element, { displayMode: text.startsWith("\\[") })
+  element.classList.toggle("numbered", text.includes("\\tag"))
 }

@@ -33,6 +33,7 @@ function tend() {
   for (const nav of main.querySelectorAll(".md-code__nav:not([role])")) nav.setAttribute("role", "none") // two buttons are no landmark
   for (const mark of main.querySelectorAll("aside.md-annotation:not([role])")) {
     mark.setAttribute("role", "note") // an <aside> would be a landmark
+    mark.closest("code")?.classList.add("marked")
     mark.setAttribute("aria-label", mark.querySelector("[data-md-annotation-id]").dataset.mdAnnotationId)
   }
   for (const link of main.querySelectorAll("aside.md-annotation a:not([aria-label])")) { // may come after its mark
