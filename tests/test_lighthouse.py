@@ -51,7 +51,8 @@ def report(bench, performance, **audits):
     parts = [{"id": name, "weight": 1} for name in found if name != "total-byte-weight"]
     categories = {name: {"score": 1, "auditRefs": []} for name in bench.CATEGORIES}
     categories["performance"] = {"score": performance, "auditRefs": parts}
-    return {"categories": categories, "audits": found, "environment": {"benchmarkIndex": 900.4}}
+    speed = {"benchmarkIndex": 900.4}
+    return {"categories": categories, "audits": found, "environment": speed, "calibrated": performance + 0.01}
 
 
 def test_medians_of_visits_and_what_cost_points(bench):
@@ -59,10 +60,19 @@ def test_medians_of_visits_and_what_cost_points(bench):
     found = bench.summarise(visits)
     assert found["scores"]["performance"] == 90
     assert found["performance"] == [80, 90, 99]
+    assert found["calibrated"] == [81, 91, 100]
     assert found["metrics"]["largest-contentful-paint"] == 2000
     assert found["costs"] == []  # in one visit of three
     assert bench.summarise(visits[1:2])["costs"] == ["color-contrast"]
-    assert bench.row("home", found).startswith("| home | 90 (80–99) | 100 | 100 | 100 | 0.0 | 2.0 |")
+    assert bench.row("home", found).startswith(
+        "| home | 900 | 90 (80–99) | 91 (81–100) | 100 | 100 | 100 | 0.0 | 2.0 |"
+    )
+
+
+def test_a_slow_machine_is_slowed_down_less(bench):
+    """The points of the calculator that Lighthouse's documentation names."""
+    points = {100: 1, 150: 1, 475: 1.5, 800: 2, 1050: 2.5, 1300: 3, 1533: 4, 1999: 6}
+    assert {speed: bench.slowdown(speed) for speed in points} == pytest.approx(points)
 
 
 def test_the_committed_table_is_whole(bench):
