@@ -33,7 +33,6 @@ CONTROLS = (
     ".headerlink, .lesson-links, .letters, .ticks, .report, dialog, button, script, template, .walk .narrow"
 )
 ASKED = ("check-yourself", "exercises")  # sections whose answers stand at the end
-SCRIPTS = ("assets/katex/katex.min.js", "assets/math.js")
 MODULES = ("assets/live/boot.mjs", "assets/explorer/boot.mjs")
 FIGURES = "vit-live, vit-explorer"
 NUMBERS = "pages => document.querySelectorAll('.page').forEach(e => e.textContent = pages[e.dataset.to])"
@@ -102,7 +101,7 @@ class Book:
             row=_row,
             css=(TEMPLATES / "book.css").read_text(encoding="utf-8"),
             sheets=self.sheets(),
-            scripts=[{"address": HOST + s, "module": s in MODULES} for s in SCRIPTS + MODULES],
+            modules=[HOST + module for module in MODULES],
         )
 
     def sheets(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import markdown
 import yaml
 
-from course import language
+from course import formulas, language
 from course.catalogues import CJK
 from course.lessons import load
 from course.messages import together
@@ -240,7 +240,7 @@ def size(output: str) -> float:
 
 
 def as_html(text: str) -> str:
-    """Markdown as HTML, formulas as the site's pages have them."""
+    """Markdown as HTML, formulas marked as in the site's pages."""
     config = {"pymdownx.arithmatex": {"generic": True}}
     return markdown.markdown(text, extensions=["pymdownx.arithmatex"], extension_configs=config)
 
@@ -261,4 +261,5 @@ def page(path: Path, figure: Callable[[dict[str, Any], int], str]) -> str:
     # Assets and figures lie in the English site, which holds the folders of the other languages.
     what = {"language": code, "shared": "../" if code == "en" else "../../"}
     what |= {"slides": slides, "lesson": path.stem, "title": slides[0].title, "words": spoken()}
-    return render("slides.html.j2", md=as_html, size=size, figure=lambda i: figure(cells[i], i), **what)
+    made = render("slides.html.j2", md=as_html, size=size, figure=lambda i: figure(cells[i], i), **what)
+    return formulas.as_mathml(made)

@@ -44,11 +44,6 @@ JOIN = """() => {
     for (const word of document.querySelectorAll('pre code *, :not(pre) > code *'))
         if (!word.firstElementChild && word.matches('b, i, u, span') && !word.closest('aside, a, button'))
             word.replaceWith(word.textContent)
-    for (const formula of document.querySelectorAll('.katex')) {
-        const box = document.createElement('span'), width = formula.getBoundingClientRect().width + 'px'
-        Object.assign(box.style, { display: 'inline-block', width })
-        formula.replaceChildren(box)
-    }
 }"""
 RUN = """rules => axe.run(document, { resultTypes: ['violations'], ...rules })
     .then(found => found.violations.flatMap(v => v.nodes.map(n =>

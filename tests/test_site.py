@@ -115,7 +115,7 @@ def unrendered(soup):
         yield "published a traceback"
     marks = r"<!--(step|code|end|figure|deeper|source|predict|close)"
     yield from (f"mark left over: <!--{mark}" for mark in re.findall(marks, str(article)))
-    for tag in article.select("code, pre, script, style, .arithmatex"):
+    for tag in article.select("code, pre, script, style, math"):
         tag.decompose()
     text = article.get_text()
     for pattern in (

@@ -19,7 +19,7 @@ for (const link of document.querySelectorAll(".md-select__link[hreflang]")) {
 
 // Only what is wider than its place scrolls, and only what scrolls is a stop of the Tab key.
 const main = document.querySelector("article")
-const boxes = "div.arithmatex, .katex-display, .md-typeset__scrollwrap, .prose table, pre > code"
+const boxes = ".equation, .md-typeset__scrollwrap, .prose table, pre > code"
 const fit = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     const scrolls = target.scrollWidth > target.clientWidth && getComputedStyle(target).overflowX === "auto"
@@ -28,7 +28,7 @@ const fit = new ResizeObserver((entries) => {
   }
 })
 
-// Material and KaTeX add their parts as one reads, so this looks again at what is new.
+// Material adds its parts as one reads, so this looks again at what is new.
 function tend() {
   for (const nav of main.querySelectorAll(".md-code__nav:not([role])")) nav.setAttribute("role", "none") // two buttons are no landmark
   for (const mark of main.querySelectorAll("aside.md-annotation:not([role])")) {

@@ -2,9 +2,9 @@
 Reveal.on("ready", async () => {
   // A formula that is too wide for the slide gets smaller type. How wide it is its own fonts say.
   await document.fonts.ready
-  for (const formula of document.querySelectorAll(".formula > .arithmatex")) {
-    const wide = formula.querySelector(".katex-display").scrollWidth / 1150
-    if (wide > 1) formula.style.fontSize = `${Math.floor(34 / wide)}px`
+  for (const formula of document.querySelectorAll(".formula .equation")) {
+    const wide = formula.scrollWidth / 1150
+    if (wide > 1) formula.firstChild.style.fontSize = `${Math.floor(34 / wide)}px`
   }
 })
 Reveal.initialize({
