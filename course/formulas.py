@@ -3,8 +3,9 @@
 KaTeX writes the MathML when the site is built, in V8 without a browser. Nothing of it is left in the page,
 and a reader without JavaScript sees the same.
 
-The face, docs/assets/fonts/stix-two-math.woff2, was cut from npm's @fontsource/stix-two-math 5.3.0 by fontTools:
-`pyftsubset FILE --flavor=woff2 --unicodes-file=course/katex/letters.txt --layout-features=ssty,dtls,flac,kern`
+The face, docs/assets/fonts/stix-two-math.woff2, was cut from npm's @fontsource/stix-two-math 5.3.0 with
+fontTools: `pyftsubset FILE --flavor=woff2 --layout-features=ssty,dtls,flac,kern
+--unicodes-file=course/katex/letters.txt`.
 """
 
 import atexit
