@@ -133,6 +133,9 @@ def test_few_pictures_are_seen_more_often():
     large = replace(recipe, img_size=64)  # four times the patches, and the work
     assert with_epochs(large, 250).epochs == with_epochs(recipe, 1000).epochs
     assert with_epochs(replace(recipe, epochs=3), 1000).epochs == 3
+    source = get_config("vit_nano_4", patch_size=8)  # whose patches are larger, and fewer
+    going_on = get_recipe("finetune", data="x", init_from="x", img_size=32)
+    assert with_epochs(going_on, 4000, source).epochs == with_epochs(recipe, 1000).epochs
 
 
 def test_the_estimate_of_minutes_leaves_no_trace():

@@ -52,11 +52,11 @@ def fitted(recipe: Recipe, source: ViTConfig | None = None) -> Recipe:
     return replace(recipe, img_size=size or max(1, round(side / P)) * P, model_options=options)
 
 
-def with_epochs(recipe: Recipe, images: int) -> Recipe:
+def with_epochs(recipe: Recipe, images: int, source: ViTConfig | None = None) -> Recipe:
     """The recipe with a number of epochs, so that a run sees about `SEEN` patches where it does not say."""
     if recipe.epochs is not None:
         return recipe
-    P = recipe.model_options.get("patch_size") or get_config(recipe.model).patch_size
+    P = recipe.model_options.get("patch_size") or (source or get_config(recipe.model)).patch_size
     (fewest, most), patches = EPOCHS, images * (recipe.img_size // P) ** 2
     return replace(recipe, epochs=min(max(-(-SEEN // patches), fewest), most))
 

@@ -52,8 +52,7 @@ def train(
     """Train by a recipe, into a run folder; return the receipt.
 
     SIGINT, SIGTERM and the end of `max_minutes` save and return early, with `"finished": False`; with
-    `resume` the run goes on from its last checkpoint. Under `torchrun`, all processes train and the first
-    writes.
+    `resume` the run goes on from its last checkpoint. Under `torchrun` all train, and the first writes.
 
     Args:
         recipe: None, with `resume`, is the one that the run began with.
@@ -93,7 +92,8 @@ def train(
                 model = start.model()
         else:
             source = load_source(recipe.init_from)
-    recipe = fitted(recipe, source and source.model.config)
+    theirs = source and source.model.config
+    recipe = fitted(recipe, theirs)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if ours := world > 1 and not dist.is_initialized():
         if device.type == "cuda":
@@ -106,7 +106,7 @@ def train(
         data = data or load_data(recipe.data, recipe.img_size, recipe.train_size, data_root, recipe.split_by)
         if first and world > 1:
             dist.barrier()
-        asked, recipe = recipe.flip, with_flip(with_epochs(recipe, len(data.train)), data.train)
+        asked, recipe = recipe.flip, with_flip(with_epochs(recipe, len(data.train), theirs), data.train)
         if source is not None:
             model, start = adapted(source, recipe.init_from, len(data.classes), recipe)
         if start is not None:
