@@ -866,6 +866,7 @@ ways = {
     "HOG and a support vector machine": "baselines",
     "from scratch, `vit train`": "folder",
     "fine-tuned, `--from cifar10`": "from cifar10",
+    "the same in small steps": "from cifar10, gently",
     "probe of dinov2_small": "from dinov2_small, probe",
     "fine-tuned, `--from dinov2_small`": "from dinov2_small",
 }

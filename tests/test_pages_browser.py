@@ -576,6 +576,25 @@ def test_nothing_moves_when_fonts_arrive(browser, address, size):
     context.close()
 
 
+@pytest.mark.parametrize("width", [360, 390, 412])
+def test_the_home_page_stands_still_when_the_explorer_comes(browser, address, width):
+    """Its script comes when the page has been painted. The room it takes was kept for it."""
+    context = browser.new_context(viewport=NARROW | {"width": width})
+    tab = context.new_page()
+    held = []
+    tab.add_init_script(SHIFT)
+    tab.route("**/explorer/ui.mjs", lambda route: held.append(route))
+    with tab.expect_request("**/explorer/ui.mjs"):
+        tab.goto(address, wait_until="domcontentloaded")
+    tab.evaluate("window.painted.then(() => 0)")
+    assert not tab.locator(".live .vx").count(), "the explorer came too early: this test has lost its case"
+    for route in held:
+        route.continue_()
+    tab.locator(".live .vx").wait_for()
+    assert tab.evaluate("window.all_shifts()") < 0.02
+    context.close()
+
+
 def test_ticks(browser, address):
     """Who ticks a lesson, or reads one for a minute to its end, finds that at home, and where to go on."""
     first, second, *_ = (url for url in pages() if url.startswith("lessons/") and "00_" not in url)
