@@ -490,12 +490,13 @@ def test_marks_stay_on_a_phone(browser, address):
     context = browser.new_context(viewport=NARROW)
     tab = context.new_page()
     opened(tab, address + next(page for page in pages() if "04_encoder" in page))
-    # Material makes the marks of a piece of code when it has a size, which observers are told a frame later.
-    tab.evaluate("""() => new Promise(done => {
-        document.querySelectorAll('article details').forEach(fold => fold.open = true)
-        requestAnimationFrame(() => requestAnimationFrame(done))
-    })""")
-    tab.locator(".md-annotation").first.wait_for()
+    tab.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
+    blocks = tab.query_selector_all("article .highlight")
+    marked = [block for block in blocks if block.evaluate("e => e.nextElementSibling?.matches('ol')")]
+    assert marked
+    for block in marked:  # Material makes the marks of a piece of code when it comes into view
+        block.scroll_into_view_if_needed()
+        block.wait_for_selector(".md-annotation")
     ends = tab.locator(".md-annotation__index").evaluate_all(
         "all => all.map(e => e.getBoundingClientRect().right)"
     )
