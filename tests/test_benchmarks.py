@@ -269,8 +269,8 @@ def test_a_small_set_is_learnt_and_measured_apart(small, monkeypatch, tmp_path):
 
 
 def test_what_was_measured_on_small_sets_is_whole(small):
-    """From nothing, the recipe is above what has no network on every set but drawn shapes, and digits within the
-    noise; from `cifar10`, on every set that was measured."""
+    """A recipe is above what has no network: from nothing on each set but drawn shapes, and digits within
+    the noise, from `cifar10` on each set."""
     results = json.loads((RESULTS.parent / "small_sets.json").read_text())
     below = {"folder": set(), "from cifar10": set()}
     for key, case in results["cases"].items():
