@@ -54,7 +54,8 @@ def mathml(tex: str, display: bool = False) -> str:
     try:
         found = _katex().call("katex.renderToString", tex, {"displayMode": display, "output": "mathml"})
     except JSEvalException as error:
-        raise ValueError(f"{str(error).partition('KaTeX parse error: ')[2].splitlines()[0]}") from None
+        says = str(error)
+        raise ValueError((says.partition("KaTeX parse error: ")[2] or says).splitlines()[0]) from None
     found = NAMED.sub(lambda name: f"<mi>{re.sub('<.*?>', '', name[1])}</mi>", SPARE.sub("", found))
     found = STYLED.sub(_letters, found)
     found = re.sub(r"^<math([^>]*)><mrow>((?:(?!</?mrow>).)*)</mrow></math>$", r"<math\1>\2</math>", found)
