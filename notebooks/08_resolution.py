@@ -881,8 +881,9 @@ for name, way in ways.items():
     print(row)
 
 # %% [markdown]
-# CIFAR-10's kinds are what our `cifar10` was made for, though it has not seen these pictures; that row is no transfer
-# to something new. What DINOv2 has seen is known to its makers only.
+# CIFAR-10's kinds are what our `cifar10` was made for, though it has not seen these pictures; its two rows are no
+# transfer to something new. Small steps keep more of what it knows, and large ones, which `vit train` takes, learn more
+# of what it does not. What DINOv2 has seen is known to its makers only.
 
 # %% [markdown] anchor="freezing" tags=["deeper"]
 # ## What freezing saves
