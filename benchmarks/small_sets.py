@@ -242,6 +242,7 @@ def execute(folder: Path, candidate: str, seed: int) -> dict[str, Any]:
     found = {"seed": seed, "best_epoch": receipt["best"]["epoch"], "parameters": receipt["parameters"]}
     found |= {key: receipt["recipe"][key] for key in ("img_size", "epochs")}
     found |= {"patch_size": classifier.model.config.patch_size, "seconds": receipt["wall_seconds"]}
+    found |= {"bf16": receipt["bf16"], "instructions": torch.backends.cpu.get_cpu_capability()}
     for part in PARTS[1:] if candidate in TESTED else ("dev",):
         images, classes, _ = read_folder(folder / part, receipt["recipe"]["img_size"])
         assert classes == classifier.classes
@@ -318,13 +319,18 @@ def table(results: dict[str, Any], part: str) -> list[list[str]]:
 def render(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     m = results["machine"]
-    dates = sorted(case["date"] for case in results["cases"].values())
+    cases = results["cases"].values()
+    dates = sorted(case["date"] for case in cases)
+    # Measured in several sittings, and the machine of each has the features of its processor only.
+    kinds = sorted({case.get("instructions", m["instructions"]) for case in cases})
+    rounded = sum(case.get("bf16", False) for case in cases)
     lines = [
         "# Small folders of pictures",
         "",
-        f"Made by `benchmarks/small_sets.py` on {m['device']} ({m['instructions']}), one thread for each "
-        f"run, {dates[0]} to {dates[-1]}. Accuracy in percent: the mean of the seeds, and half of what lies "
-        "between the best and the worst; without ±, one seed. An empty cell was not measured.",
+        f"Made by `benchmarks/small_sets.py` on {m['device']} ({' and '.join(kinds)}), one thread for "
+        f"each run, {dates[0]} to {dates[-1]}; {rounded} of the runs in bf16, where the processor has it. "
+        "Accuracy in percent: the mean of the seeds, and half of what lies between the best and the worst; "
+        "without ±, one seed. An empty cell was not measured.",
     ]
     for part, says in (("dev", "by which recipes are compared"), ("test", "which choose nothing")):
         head, *rows = table(results, part)

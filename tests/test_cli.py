@@ -290,6 +290,24 @@ def test_ctrl_c_saves_and_the_hint_resumes(tmp_path):
     assert second == first + 1
 
 
+@pytest.mark.parametrize(
+    ("worse", "source", "end"),
+    [
+        (False, None, "by pixels 80.00%"),
+        (True, None, "this model is worse: do not trust it, and try --from cifar10"),
+        (True, "cifar10", "this model is worse: do not trust it"),
+    ],
+)
+def test_a_model_below_the_neighbours_is_called_so(vit, monkeypatch, tmp_path, worse, source, end):
+    simple = {"commonest_class": 0.5, "nearest_neighbours": 0.8, "measured_on": "test", "worse": worse}
+    receipt = {"test_accuracy": 0.6, "best": {"val_accuracy": 0.7, "epoch": 1}, "wall_seconds": 1.0}
+    receipt |= {"skipped_files": 0, "baselines": simple, "recipe": {"init_from": source}}
+    monkeypatch.setattr("vit.training.train", lambda *_, **__: receipt)
+    code, out, err = vit("train", "--data", tmp_path, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert out.splitlines()[-1].endswith(end)
+
+
 def test_fine_tuning_says_what_it_costs_and_what_it_is_worth(vit, tmp_path):
     for k, name in enumerate(("dark", "light")):
         (tmp_path / "pictures" / name).mkdir(parents=True)

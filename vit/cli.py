@@ -144,7 +144,10 @@ def train(
             common, near = simple["commonest_class"], simple["nearest_neighbours"]
             says = f"on the same {simple['measured_on']} images the commonest class has {common:.2%}, "
             says += f"three nearest neighbours by pixels {near:.2%}"
-            typer.echo(says + ("; this model is worse: do not trust it" if simple["worse"] else ""))
+            if simple["worse"]:
+                says += "; this model is worse: do not trust it"
+                says += "" if receipt["recipe"]["init_from"] else ", and try --from cifar10"
+            typer.echo(says)
 
 
 @app.command()
