@@ -3,9 +3,7 @@
 KaTeX writes the MathML when the site is built, in V8 without a browser. Nothing of it is left in the page,
 and a reader without JavaScript sees the same.
 
-The face, docs/assets/fonts/stix-two-math.woff2, was cut from npm's @fontsource/stix-two-math 5.3.0 with
-fontTools: `pyftsubset FILE --flavor=woff2 --layout-features=ssty,dtls,flac,kern
---unicodes-file=course/katex/letters.txt`.
+The face of formulas is made by course/fonts.py.
 """
 
 import atexit

@@ -108,6 +108,7 @@ def opened(tab, url):
     """Open a page of the site, and wait until its scheme has been chosen and its fonts are there."""
     tab.goto(url, wait_until="load")
     tab.wait_for_function("document.body.dataset.mdColorMedia")  # Material's script gives it with the scheme
+    tab.wait_for_function("!document.documentElement.classList.contains('opening')")
     tab.evaluate("document.fonts.ready.then(() => 0)")
     return tab
 
@@ -575,6 +576,53 @@ def test_nothing_moves_when_fonts_arrive(browser, address, size):
     for url in ("", FOLDS):
         assert shift(context.new_page(), address + url) < 0.02, url
     context.close()
+
+
+OPENING = "document.documentElement.classList.contains('opening')"
+DRAWN = """() => [...document.querySelectorAll('article > .step')].map(
+    step => step.firstElementChild.checkVisibility({contentVisibilityAuto: true}))"""
+
+
+def test_a_lesson_opens_before_its_end_is_laid_out(browser, address):
+    """What is below the window comes a little later, or when it is asked for, as by an address."""
+    context = browser.new_context(viewport=NARROW)
+    tab = context.new_page()
+    held = []
+    tab.route("**/assets/lesson.js", lambda route: held.append(route))
+    tab.goto(address + FOLDS, wait_until="commit")
+    tab.locator(".step").last.wait_for(state="attached")
+    tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn = tab.evaluate(DRAWN)
+    assert tab.evaluate(OPENING)
+    assert drawn[0]
+    assert not any(drawn[10:])
+    tab.evaluate("document.getElementById('references').scrollIntoView()")
+    assert 0 <= tab.evaluate(PLACE, "#references") < NARROW["height"]
+    assert tab.evaluate(DRAWN)[-1]
+    for route in held:
+        route.continue_()
+    tab.wait_for_function(f"!{OPENING} && ({DRAWN})().every(Boolean)")
+    assert 0 <= tab.evaluate(PLACE, "#references") < NARROW["height"]  # it has not moved out of view
+    tab = context.new_page()
+    tab.route("**/assets/lesson.js", lambda route: route.abort())
+    tab.goto(address + FOLDS + "#references")
+    assert not tab.evaluate(OPENING)
+    assert all(tab.evaluate(DRAWN))
+    context.close()
+
+
+SPARE = """() => [...document.querySelectorAll('math > msqrt:only-child')]
+    .filter(root => root.checkVisibility())
+    .map(root => root.getBoundingClientRect().right - root.lastElementChild.getBoundingClientRect().right)"""
+
+
+def test_a_root_takes_no_more_room_than_it_shows(browser, address):
+    """Chrome keeps the room of its widest form free, so course/fonts.py makes all as narrow as the first."""
+    tab = browser.new_page()
+    found = opened(tab, address + "lessons/03_attention/").evaluate(SPARE)
+    tab.close()
+    assert len(found) > 3
+    assert max(found) < 2
 
 
 @pytest.mark.parametrize("width", [360, 390, 412])

@@ -37,6 +37,15 @@ const watch = new ResizeObserver(stick)
 columns.forEach((column) => watch.observe(column))
 addEventListener("resize", stick)
 
+// What site.css has left out of the first paint, four steps a frame.
+const steps = [...document.querySelectorAll("article > .step")]
+function settle() {
+  for (const step of steps.splice(0, 4)) step.classList.add("settled")
+  if (steps.length) requestAnimationFrame(settle)
+  else root.classList.remove("opening")
+}
+if (root.classList.contains("opening")) addEventListener("load", () => requestAnimationFrame(settle))
+
 // Folds are <details>, which need no script. This opens all of them for those who want that, on every page; and it opens
 // what a link leads to: the folds around it, and the one under a heading. On paper site.css opens all.
 const opener = document.querySelector(".open-toggle")

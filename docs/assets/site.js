@@ -44,5 +44,6 @@ function tend() {
 }
 if (main) {
   tend()
-  new MutationObserver(tend).observe(main, { childList: true, subtree: true })
+  const alive = (change) => change.target.closest("vit-explorer, vit-live") // draws itself anew all the time
+  new MutationObserver((changes) => changes.every(alive) || tend()).observe(main, { childList: true, subtree: true })
 }
