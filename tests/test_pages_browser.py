@@ -611,6 +611,20 @@ def test_a_lesson_opens_before_its_end_is_laid_out(browser, address):
     context.close()
 
 
+def test_a_film_comes_when_it_is_near(browser, address):
+    tab = browser.new_page(viewport=NARROW)
+    asked = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(address + "lessons/09_what_it_learns/", wait_until="networkidle")
+    sheet = tab.locator(".film img")
+    url = sheet.evaluate("image => image.src")
+    assert url not in asked
+    sheet.evaluate("image => image.closest('figure').scrollIntoView()")
+    sheet.evaluate("image => image.decode()")
+    assert url in asked
+    tab.close()
+
+
 SPARE = """() => [...document.querySelectorAll('math > msqrt:only-child')]
     .filter(root => root.checkVisibility())
     .map(root => root.getBoundingClientRect().right - root.lastElementChild.getBoundingClientRect().right)"""

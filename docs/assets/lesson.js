@@ -158,7 +158,6 @@ for (const figure of document.querySelectorAll("figure[data-frames]")) {
   figure.style.setProperty("--columns", columns)
   figure.style.setProperty("--frame", `${image.getAttribute("width") / columns} / ${image.getAttribute("height") / rows}`)
   figure.classList.add("film")
-  image.loading = "eager"
   image.className = "sheet" // enlarged, it scrolls
   slider.value = slider.max
   slider.addEventListener("input", choose)
