@@ -160,16 +160,19 @@ def added(results: dict[str, Any], key: str, found: dict[str, Any]) -> None:
     row = results["variants"].setdefault(key, {"says": VARIANTS[key][0], "params": found["params"]})
     for name in ("accuracy", "seconds", "date"):
         row.setdefault(name, []).append(found[name])
+    known = results.get("instructions", [results["machine"]["instructions"]])
+    results["instructions"] = sorted({*known, torch.backends.cpu.get_cpu_capability()})  # of all sittings
 
 
 def render(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     m, rows = results["machine"], results["variants"].values()
     dates = sorted(date for row in rows for date in row["date"])
+    kinds = " and ".join(results.get("instructions", [m["instructions"]]))
     lines = [
         "# What each part buys",
         "",
-        f"Made by `benchmarks/parts.py` on {m['device']} ({m['instructions']}), one thread a run, "
+        f"Made by `benchmarks/parts.py` on {m['device']} ({kinds}), one thread a run, "
         f"{dates[0]} to {dates[-1]}. {results['steps']:,} steps of {results['batch']} pictures of `shapes` "
         "at 24 pixels. Percent of the test pictures: the mean over the seeds, the lowest and the highest. "
         "Two standard errors of one run at 50 % are 2.2 points.",

@@ -842,7 +842,7 @@ print(f"three of 65 equal weights: {3 / 65:.2f}")
 # [lesson 1](01_patches.ipynb#what-it-buys), which has three heads, the same with one and with six, and one without
 # attention. (Its MLPs are twice as wide instead, so that it is not smaller.)
 
-# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. No attention lies far to the left, not much above 10. One head lies left of three heads, six heads to the right of them." jupyter={"source_hidden": true} predict="How much worse is the model without attention? And is one head worse than six?"
+# %% alt="Four rows of dots, one dot for each training, over accuracy in percent. No attention lies far to the left, not much above 10. One head lies left of three heads. Six heads overlap with three, most of them to the right." jupyter={"source_hidden": true} predict="How much worse is the model without attention? And is one head worse than six?"
 parts = measured("parts")["variants"]
 names = {"3 heads": "base", "1 head": "heads-1", "6 heads": "heads-6", "no attention": "no-attention"}
 draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
@@ -852,9 +852,10 @@ plt.show()
 # Without attention little is left: chance is 10 %. No patch ever hears of another, so the model knows what patches the
 # picture has and not how they go together.
 #
-# And heads matter here. The parameters are the same, but every head has its own weights for the values: six heads can
-# follow six questions at once. It is one small model on one kind of picture, at a learning rate chosen for three heads.
-# More heads need not go on helping, since each of them gets narrower.
+# And heads matter here. One is behind three in every run. Six are ahead of three on average, but their runs overlap:
+# that is within the noise. The parameters are the same in all, but every head has its own weights for the values, so
+# several heads can follow several questions at once. It is one small model on one kind of picture, at a learning rate
+# chosen for three heads. More heads need not go on helping, since each of them gets narrower.
 
 # %% [markdown] anchor="cost" tags=["deeper"]
 # ## What it costs

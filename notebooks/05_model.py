@@ -865,11 +865,13 @@ plt.show()
 
 # %% [markdown] tags=["answer"]
 # Look at the class token first. Its runs differ in nothing but the seed, and they lie far apart, further than those that
-# read the mean. Whoever had trained once could have reported either end. That is why there are several dots.
+# read the mean: four of five are behind all of these, and one lies among them. Whoever had trained once could have
+# reported either end. That is why there are several dots.
 #
 # More depth is not better here. Three blocks beat one, since a second attention can compare what the first has found.
-# Six are not told apart from three. And twelve thin blocks are behind all others. Their tokens are narrower, and the way for the gradient is longer; which
-# of the two it is, this does not tell. Deep models earn their depth in trainings that are longer than ours.
+# Six are not told apart from three. And twelve thin blocks are behind all others. Their tokens are narrower, and the
+# way for the gradient is longer; which of the two it is, this does not tell. Deep models earn their depth in trainings
+# that are longer than ours.
 
 # %% [markdown] anchor="parity"
 # ## Is it the same model as theirs?

@@ -321,6 +321,43 @@ def test_a_part_is_taken_out(parts):
     assert not torch.allclose(features[0][:, 0], features[1][:, 0])
 
 
+def test_the_parts_are_what_lessons_say_of_them():
+    """Lessons 1 to 6 call two models apart when each run of the one is better than each of the other."""
+    runs = {key: row["accuracy"] for key, row in measured("parts")["variants"].items()}
+    mean = {key: sum(values) / len(values) for key, values in runs.items()}
+    low, high = ({key: f(values) for key, values in runs.items()} for f in (min, max))
+
+    def apart(worse: str, better: str) -> bool:
+        return high[worse] < low[better]
+
+    assert apart("patch-8", "base")  # lesson 1
+    assert sorted(runs["patch-2"])[1] < low["base"]
+    assert high["patch-2"] > max(high["base"], high["patch-8"])
+    assert not apart("sincos1d", "base")  # 2
+    assert mean["sincos1d"] < mean["base"]
+    assert apart("learned", "sincos1d")
+    assert not apart("no-positions", "learned")
+    assert not apart("learned", "no-positions")
+    assert low["no-positions"] > 0.3
+    assert apart("heads-1", "base")  # 3
+    assert not apart("base", "heads-6")
+    assert mean["base"] < mean["heads-6"]
+    assert high["no-attention"] < 0.15
+    assert high["no-residual"] < 0.11  # 4
+    assert not apart("no-norm", "base")
+    assert mean["no-norm"] < mean["base"]
+    assert sum(run > high["base"] for run in runs["no-mlp"]) == 2
+    token = [run < low["base"] for run in runs["class-token"]]  # 5
+    assert (sum(token), len(token)) == (4, 5)
+    assert low["base"] < high["class-token"] < high["base"]
+    assert high["class-token"] - low["class-token"] > high["base"] - low["base"]
+    assert apart("depth-1", "base")
+    assert not apart("depth-6", "base")
+    assert all(apart("depth-12", other) for other in ("depth-1", "base", "depth-6", "class-token"))
+    assert all(high[key] < 0.2 for key in runs if key.endswith("0.004"))  # 6
+    assert all(low[key] > 0.29 for key in runs if key.endswith("0.001"))
+
+
 def test_what_was_measured_of_the_parts_is_whole(parts):
     results = measured("parts")
     for key, row in results["variants"].items():
