@@ -308,6 +308,35 @@ def test_a_model_below_the_neighbours_is_called_so(vit, monkeypatch, tmp_path, w
     assert out.splitlines()[-1].endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("count", "options", "kind", "source"),
+    [
+        (3, [], "finetune", "cifar10"),
+        (4, [], "folder", None),
+        (3, ["--from", "nothing"], "folder", None),
+        (3, ["--from", "shapes"], "finetune", "shapes"),
+        (3, ["--img-size", "16"], "folder", None),
+        (3, ["--model", "vit_nano_4"], "folder", None),
+        (3, ["--set", "model_options.patch_size=8"], "folder", None),
+        (3, ["--recipe", "folder"], "folder", None),
+    ],
+)
+def test_few_pictures_go_on_from_a_trained_model(vit, monkeypatch, tmp_path, count, options, kind, source):
+    """Unless a model, a size or a beginning is asked for; and the command says so."""
+    monkeypatch.setattr("vit.training.plan.FEW", 4)
+    for part, much in (("train", count), ("test", 9)):
+        (tmp_path / "pictures" / part / "a").mkdir(parents=True)
+        for i in range(much):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "pictures" / part / "a" / f"{i}.png")
+    asked = []
+    monkeypatch.setattr("vit.training.train", lambda recipe, *_, **__: asked.append(recipe) or {})
+    code, _, err = vit("train", "--data", tmp_path / "pictures", *options)
+    assert code == 0, err
+    assert asked[0].init_from == source
+    assert (asked[0].layer_decay == 0.9) is (kind == "finetune")
+    assert ("it goes on from cifar10" in err) is (source == "cifar10")
+
+
 def test_fine_tuning_says_what_it_costs_and_what_it_is_worth(vit, tmp_path):
     for k, name in enumerate(("dark", "light")):
         (tmp_path / "pictures" / name).mkdir(parents=True)

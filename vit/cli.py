@@ -71,7 +71,8 @@ def train(
         typer.Option(
             "--from",
             help="Fine-tune a model of the package, a run, a weights file, or a pretrained model such as "
-            "`dinov2_small`. With --epochs 0, only a new head for it: a linear probe.",
+            "`dinov2_small`; with --epochs 0, only a new head, a linear probe. `nothing`: random weights. "
+            "Default: `cifar10` for a folder of fewer than 1,000 pictures, if no model or size is asked for.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: a new one under runs/.")] = None,
@@ -110,8 +111,10 @@ def train(
     from vit.training import RECIPES, get_recipe
     from vit.training import train as run
     from vit.training.checkpoint import new_folder
+    from vit.training.plan import source_for
     from vit.training.recipe import read_settings
 
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun the others say nothing
     given = {"data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr}
     given |= {"img_size": img_size, "seed": seed, "init_from": init_from}
     given = {name: value for name, value in given.items() if value is not None}
@@ -121,8 +124,15 @@ def train(
     more = ", ".join(name for name in given if name != "data")
     if resume and (more or recipe or out):
         raise ValueError(f"--resume takes its recipe from {resume}: leave out {more or 'the rest'}")
-    from_scratch = data if data in RECIPES else "shapes" if data is None else "folder"
-    kind = recipe or ("finetune" if "init_from" in given else from_scratch)
+    if not (resume or recipe) and (source := source_for(data or "shapes", given)):
+        given["init_from"] = source
+        if not quiet and first:
+            says = f"few pictures, so it goes on from {source}, a model of small photographs"
+            typer.echo(f"{says}; --from nothing would begin with random weights", err=True)
+    if given.get("init_from") == "nothing":
+        del given["init_from"]
+    named = data if data in RECIPES else "shapes" if data is None else "folder"
+    kind = recipe or ("finetune" if "init_from" in given else named)
     chosen = None if resume else get_recipe(kind, **given)
     folder = resume or out or new_folder(Path(chosen.data).resolve().name)
     how = {"finish": finish, "max_minutes": max_minutes, "device": device, "quiet": quiet}
@@ -130,7 +140,7 @@ def train(
     receipt = run(chosen, folder, resume=resume is not None, data_root=data_root, moved=moved, **how)
     if "signal" in receipt:
         done = f"saved at step {receipt['step']} of {receipt['steps']}"
-        if os.environ.get("RANK", "0") == "0":  # under torchrun the others say nothing
+        if first:
             typer.echo(f"{done}; go on with: vit train --resume {shlex.quote(str(folder))}")
         raise typer.Exit(128 + receipt["signal"] if receipt["signal"] else 0)
     if "wall_seconds" in receipt:  # only the first of several processes has measured and written

@@ -92,16 +92,30 @@ def existing(folder: Path) -> Path:
     return folder
 
 
+def _training_folders(folder: Path) -> list[Path]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever loads the pictures will say it
+        root, parts = find_parts(existing(folder))
+    return _subfolders(parts.get("train", root)) or [root]
+
+
+def count_pictures(folder: Path, most: int) -> int:
+    """How many training pictures there are, before any are held out; counted no further than to `most`.
+
+    Raises:
+        ValueError: if there is no folder, or as `find_parts`.
+    """
+    found = (path for group in _training_folders(folder) for path in pictures(group))
+    return sum(1 for _ in islice(found, most))
+
+
 def typical_side(folder: Path) -> int:
     """The median of the shorter sides of training pictures, in pixels: of the first of each class, some 200.
 
     Raises:
         ValueError: if there is no folder, or no picture in it that can be read, or as `find_parts`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whoever loads the pictures will say it
-        root, parts = find_parts(existing(folder))
-    groups = _subfolders(parts.get("train", root)) or [root]
+    groups = _training_folders(folder)
     found = [path for group in groups for path in islice(pictures(group), -(-200 // len(groups)))]
     sides = sorted(filter(None, map(shorter_side, found)))
     if not sides:

@@ -4,6 +4,7 @@ import copy
 import os
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from vit.config import ViTConfig, get_config
 from vit.cost import activation_bytes, count_parameters
-from vit.data.folders import typical_side
+from vit.data.folders import count_pictures, typical_side
 from vit.data.images import Images
 from vit.data.sets import is_word
 from vit.training.baselines import mirrors_mislead
@@ -26,6 +27,20 @@ PATCHES, ALONG = (2, 4, 8, 16), 12  # sides of a patch, the first that makes at 
 LARGEST = 224  # pixels; larger pictures are made smaller
 SEEN = 2_000_000  # patches that a run sees where its recipe does not say how many epochs
 EPOCHS = (20, 400)  # the fewest and the most that this makes
+FEW = 1_000  # pictures; with fewer, going on from trained weights is better (vit/results/small_sets.json)
+
+
+def source_for(data: str, given: Iterable[str]) -> str | None:
+    """What a run goes on from if nothing is said of its model: `cifar10`, for a folder of few pictures.
+
+    `given` are the fields of a recipe that are asked for.
+
+    Raises:
+        ValueError: if `data` is neither a word nor a folder, or as `find_parts`.
+    """
+    if is_word(data) or {"init_from", "model", "img_size", "model_options"} & {*given}:
+        return None
+    return "cifar10" if count_pictures(Path(data), FEW) < FEW else None
 
 
 def fitted(recipe: Recipe, source: ViTConfig | None = None) -> Recipe:
