@@ -23,8 +23,8 @@
 # with the dullest model that can look at patches, adds one part at a time, and trains each model the moment the part
 # is there. So you see what every part is good for before you know all about it.
 #
-# After it you can name the five parts of a ViT, say what each takes in and gives out, and write the whole in fewer
-# than ninety lines. Twelve lessons then open the boxes, one at a time.
+# After it you can name the parts of a ViT, say what each takes in and gives out, and write the whole in fewer than
+# ninety lines. Twelve lessons then open the boxes, one at a time.
 
 # %% jupyter={"source_hidden": true}
 # No `vit` on this machine? “Run it yourself” on the site has the one line that installs it.
@@ -78,9 +78,9 @@ parameters = sum(p.numel() for p in shipped.model.parameters())
 print(f"by a model of {parameters:,} parameters")
 
 # %% [markdown]
-# On which parts of the picture did it look? A ViT has an answer of a kind: in each of its blocks, a special *class
-# token* spreads its attention over the patches of the picture, and how much goes where is a number. Here is one block,
-# and beside it the same block of a twin with random weights. Both maps have the same scale.
+# On which parts of the picture did it look? A ViT cuts the picture into squares, the *patches*, and in each of its
+# stages, the *blocks*, takes in more of some than of others. These shares are its *attention*. Here is one block, and
+# beside it, on the same scale, that of a twin with random weights.
 
 # %% alt="The cat, and two maps of attention over it on one scale. Left: the cat, as 32 by 32 pixels. Middle: the trained model's attention over a grey copy of it, with a few bright patches on nose, eye and cheek. Right: the random twin's attention, the same dull shade everywhere." jupyter={"source_hidden": true}
 torch.manual_seed(0)
@@ -124,7 +124,7 @@ assert sequence.shape == (1, 65, 192)
 
 # %% alt="The five shapes of one picture on its way to an answer, joined by arrows: the cat; the cat cut by a grid of eight by eight; a matrix of 64 rows and 192 columns, each row a token; the same with one row more at the top, for the class token; and ten bars, of which the one for cat is by far the longest. Under each its shape." jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.3), width_ratios=[1, 1, 1, 1, 0.8])
-figure.get_layout_engine().set(wspace=0.14)
+figure.get_layout_engine().set(wspace=0.2)
 draw_image(axes[0], photo, "picture")
 draw_patch_grid(axes[1], photo, 4, title="patches")
 for ax, x, title in ((axes[2], tokens, "tokens"), (axes[3], sequence, "+ class token,\npositions")):
@@ -135,14 +135,8 @@ p = logits.softmax(1)[0]
 bare(axes[4], "answer").barh(range(10), p, color=[ACCENT if i == p.argmax() else FAINT for i in range(10)])
 axes[4].set_box_aspect(1.25)
 axes[4].invert_yaxis()
-axes[4].text(
-    p.max().item(),
-    int(p.argmax()),
-    shipped.classes[int(p.argmax())] + " ",
-    va="center",
-    ha="right",
-    color="w",
-)
+best = int(p.argmax())
+axes[4].text(p[best].item(), best + 1, shipped.classes[best], va="center", ha="right", color=ACCENT)
 shapes = ("B, C, H, W\n1, 3, 32, 32", "B, N, P²C\n1, 64, 48", "B, N, D\n1, 64, 192", "B, N+1, D\n1, 65, 192")
 for ax, text in zip(axes, (*shapes, "B, K\n1, 10"), strict=True):
     ax.set_xlabel(text, color=INK, fontsize=8.5)
@@ -403,10 +397,7 @@ class ViT(Placed):
         return self.head(self.norm(self.blocks(x))[:, 0])  # (B, K)
 
 
-# %% alt="Five rising or flat lines over training steps: accuracy on validation pictures. Bag of patches and positions stay at one in ten; attention and the block rise; the whole ViT ends highest." jupyter={"source_hidden": true}
-live = display(Figure(), display_id=True)
-
-
+# %% jupyter={"source_hidden": true}
 def watch():
     """Draw all curves so far in the place of the last drawing."""
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained", dpi=100)
@@ -414,18 +405,19 @@ def watch():
     for (name, points), color in zip(curves.items(), CYCLE, strict=False):
         ax.plot(*zip(*points, strict=True), ".-", color=color, label=name)
     ax.axhline(0.1, color=FAINT, lw=1, ls="--")
+    ax.text(STEPS, 0.1, "chance", va="bottom", ha="right", fontsize=8)
     ax.set(xlabel="training step", ylabel="accuracy", xlim=(0, STEPS), ylim=(0, 1))
     ax.legend(loc="upper left")
     live.update(figure)
 
 
+# %% alt="Five rising or flat lines over training steps: accuracy on validation pictures. Bag of patches and positions stay at one in ten; attention and the block rise; the whole ViT ends highest."
 torch.manual_seed(0)
-vit = ViT()
+vit, live = ViT(), display(Figure(), display_id=True)
 train("ViT, 3 blocks of 3 heads", vit, watch=watch)
 
 # %% [markdown]
-# While it trains in your own notebook, the figure above is drawn anew every hundred steps. The folded code also makes
-# the model, `vit = ViT()`, and trains it.
+# In your own notebook the figure is drawn anew every hundred steps.
 #
 # [Lesson 5](05_model.ipynb) puts the real sizes together, and [lesson 6](06_training.ipynb) trains them properly.
 
@@ -443,8 +435,9 @@ assert points[-1][1] > 0.1 + error
 # Two steps that bought nothing, and then three that did. The last line says how far chance may move one number. Mind
 # what the table does not show. Every row is one draw of random numbers (one *seed*) and equally many steps, and the
 # later models have more parameters. The last step changes three things at once, so the table cannot say which of them
-# it was. Nor does it show the end of the story: look at the slopes of the curves above. Lessons 1 to 5 take the parts
-# out one by one, with several seeds.
+# it was. Nor does it show the end of the story: the curves flatten because the learning rate falls to nothing,
+# whatever more steps would bring. Lessons 1 to 6 exchange one part at a time, with several seeds, in a small model whose
+# numbers are others.
 
 # %% [markdown] anchor="same" tags=["deeper"]
 # ### Is it the same as the finished one?
@@ -476,7 +469,7 @@ print(inspect.getsource(VisionTransformer.forward_features))
 # What does your model say about pictures that nobody trained or measured on? And one that it gets wrong: what does it
 # look like?
 
-# %% alt="Eight small pictures, each with the model's answer and its probability underneath; right answers in black, wrong ones in orange with the true class in brackets. The last is always a wrong one." jupyter={"source_hidden": true}
+# %% alt="Eight small pictures, each with the model's answer and its probability underneath; wrong answers are orange, with the true class in brackets. The last one was picked because it is wrong." jupyter={"source_hidden": true}
 fresh, truth = (x[:200] for x in as_tensors(data.test))
 with torch.inference_mode():
     sure, said = vit(fresh).softmax(1).max(1)
@@ -492,15 +485,15 @@ share, error = (said == truth).float().mean(), math.sqrt(1 / len(fresh))
 print(f"right on {share:.0%} of {len(fresh)} fresh pictures, give or take {error:.0%}")
 
 # %% [markdown]
-# The last picture is the mistake of which it was surest. Look at its outline at this size, and ask yourself whether you
-# would have known. A model can be sure and wrong; [lesson 7](07_inference.ipynb) measures how often.
+# The last picture is the mistake of which it was surest. Would you have made it? A model can be sure and wrong;
+# [lesson 7](07_inference.ipynb) measures how often.
 
 # %% [markdown] anchor="real"
 # ## What it becomes with more of everything
 #
 # The same architecture, deeper and wider, and taught by a larger one that saw 142 million pictures without a label, is
-# DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup: our cat fills her picture
-# and leaves no background.
+# DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup: our cat leaves no
+# background.
 
 # %% alt="A cup of coffee on a saucer beside six maps, one for each head of DINOv2's last block. Five heads mark the cup: its rim, its wall or the coffee in it. Head 4 leaves the cup dark and spreads over the table around it." jupyter={"source_hidden": true}
 try:
@@ -520,10 +513,9 @@ else:
     plt.show()
 
 # %% [markdown]
-# Nobody told the model what a cup is. Five heads look at it or at parts of it, and head 4 at what is around it. (One
-# scale for all; its top cuts off the brightest fiftieth.) One caution: this copy of the weights comes from a package
-# for finding what is salient in a picture, which does not say whether it trained them further.
-# [Lesson 9](09_what_it_learns.ipynb) questions the model.
+# Nobody told the model what a cup is. Five heads look at it or at parts of it, and head 4 at what is around it. One
+# caution: this copy of the weights comes from a package for finding what is salient in a picture, which does not say
+# whether it trained them further. [Lesson 9](09_what_it_learns.ipynb) questions the model.
 
 # %% [markdown] anchor="next"
 # ## Where to go next
@@ -535,7 +527,7 @@ else:
 # %% [markdown] anchor="mistakes"
 # ## Common mistakes
 #
-# > **Common mistake.** Softmax over the wrong dimension. The code runs, the loss even falls, and every *key* hands
+# > **Common mistake.** Softmax over the wrong dimension. The code runs without a word, and every *key* hands
 # > itself out once instead of every query taking one in all.
 
 # %%

@@ -24,8 +24,8 @@
 # throwing anything away and without drowning in arithmetic?
 #
 # The answer of the Vision Transformer is almost too simple: cut the image into squares, lay the squares in a row, and
-# multiply each by one matrix. This lesson does that by hand, then in one line, then as a convolution, and shows that
-# the three agree to the last digit that matters.
+# multiply each by one matrix. This lesson does that by hand and then as a convolution, and shows that the two agree to
+# the last digit that matters.
 #
 # After it you can say what $P$, $N$ and $D$ are and compute them for any image, write patchify and its inverse from
 # memory, explain why a convolution and a matrix product are the same thing here, and say what a smaller patch costs.
@@ -525,7 +525,7 @@ plt.show()
 # In the figure every training is a dot and every model a row, with the mean of its dots at the right; the grey band is
 # the range of the first row. Two words need a rule. We call two models *apart* when every run of the one is better than
 # every run of the other, and otherwise *within the noise*: then we claim no difference. The rule is crude. Two models
-# that are in truth equally good lie apart now and then, as often as the last line under the figure says. Where one of
+# that are in truth equally good lie apart now and then, as often as the last lines under the figure say. Where one of
 # the two has fewer than three runs, the figure says neither.
 
 # %% alt="Three rows of dots, one dot for each training, over accuracy in percent. The dots of patches of 4 lie in a grey band; those of patches of 8 lie to the left of it, and those of patches of 2 on both sides of it, far apart." jupyter={"source_hidden": true} predict="Which side of a patch is best for pictures of 24 pixels, and by how much?"
@@ -535,8 +535,9 @@ print(f"{steps} steps of {pictures} pictures of {made['base']['img_size']} pixel
 names = {"P = 4, N = 36": "base", "P = 8, N = 9": "patch-8", "P = 2, N = 144": "patch-2"}
 draw_runs({name: parts[key]["accuracy"] for name, key in names.items()})
 plt.show()
-chance = {runs: math.comb(2 * runs, runs) // 2 for runs in (3, 5)}
-print(f"apart by chance: 1 in {chance[3]} with three runs each, 1 in {chance[5]} with five")
+print("runs of the one, of the other: apart by chance")
+for ours, theirs in ((3, 3), (5, 3), (5, 5)):
+    print(f"{ours}, {theirs}: 1 in {math.comb(ours + theirs, ours) // 2}")
 
 # %% [markdown] tags=["answer"]
 # Not the largest. Patches of 8 leave nine tokens, and whatever is smaller than a third of the picture has to survive one

@@ -270,9 +270,10 @@ def test_fine_tuning_starts_from_the_source_and_says_so(source, tmp_path, capsys
     run, _ = source
     pictures = write_pictures(tmp_path / "pictures", classes=("a", "b", "c"), side=24, seed=1)
     receipt = train(tuned(run, pictures), tmp_path / "run", device="cpu")
-    says, probed, *_ = capsys.readouterr().err.splitlines()
-    assert "first a linear probe, about" in says
-    assert "epochs: 3, about" in says
+    sizes, times, probed, *_ = capsys.readouterr().err.splitlines()
+    assert "patches make" in sizes  # before anything that takes long
+    assert times.startswith("first a linear probe, about")
+    assert "epochs: 3, about" in times
     assert f"the probe has {receipt['source']['probe']['val_accuracy']:.1%}" in probed
     assert receipt["source"]["name"] == str(run)
     assert receipt["source"]["probe"]["penalty"] in PENALTIES

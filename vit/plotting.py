@@ -181,7 +181,9 @@ def draw_runs(runs: Mapping[str, Sequence[float]]) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(0.8 * WIDTH, 0.6 + 0.29 * len(runs)))
     first, *others = runs.values()
-    ax.axvspan(100 * min(first), 100 * max(first), color=FAINT, alpha=0.25, lw=0)
+    ax.axvspan(
+        100 * min(first), 100 * max(first), color=FAINT, alpha=0.5, lw=0
+    )  # lighter, and it is lost in dark mode
     for y, found in enumerate((first, *others)):
         ax.plot([100 * a for a in found], [y] * len(found), "o-", ms=5, alpha=0.75, color=CYCLE[y > 0], lw=1)
         text = f"{100 * np.mean(found):.1f}"

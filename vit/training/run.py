@@ -116,19 +116,23 @@ def train(
             says = [plan(recipe, len(data.train), len(data.classes), device, world, model and model.config)]
         if says and recipe.flip != asked and not recipe.flip:
             says += ["none is mirrored, because mirrored they look like other classes"]
+        talks = first and not quiet
+        if says and talks:  # before anything that takes long
+            print("; ".join(says), file=sys.stderr)
         trainer = Trainer(recipe, data, device, model, start and start.preprocessing)
+        times = []
         if source is not None and not quiet:
             time = duration(probe_minutes(model, data, start.preprocessing, device))
-            says += [f"first a linear probe, about {time} here, and all of it with --epochs 0"]
+            times += [f"first a linear probe, about {time} here, and all of it with --epochs 0"]
         if state is None and says and not quiet:
-            says += [f"epochs: {recipe.epochs}, about {duration(minutes(trainer))} here"]
-        if says and first and not quiet:
-            print("; ".join(says), file=sys.stderr)
+            times += [f"epochs: {recipe.epochs}, about {duration(minutes(trainer))} here"]
+        if times and talks:
+            print("; ".join(times), file=sys.stderr)
         if source is not None:
             probe = linear_probe(model, data.train, data.val, start.preprocessing, device)
             start.about["probe"] = probe
             trainer.share()
-            if first and not quiet:
+            if talks:
                 print(f"the probe has {probe['val_accuracy']:.1%} on the validation images", file=sys.stderr)
         with signals:  # open to the end: the receipt is written, too, before anything else
             quiet = quiet or not first
