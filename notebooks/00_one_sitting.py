@@ -378,7 +378,7 @@ class Heads(Attention):
 
     def forward(self, x):
         B, T, _ = x.shape
-        d = D // self.h  # width of one head
+        d = D // self.h  # width of one head: q, k, v are (B, h, T, d)
         q, k, v = self.qkv(x).reshape(B, T, 3, self.h, d).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(-2, -1) / math.sqrt(d)).softmax(dim=-1)
         return self.proj((weights @ v).transpose(1, 2).reshape(B, T, D))

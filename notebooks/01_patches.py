@@ -115,8 +115,9 @@ for name, side in choices.items():
 
 # %% [markdown]
 # With patches of 16 by 16 pixels the same matrix needs a fraction of a megabyte. The side of the patch enters to the
-# fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. So patches are an economy. They are more than that: cutting them
-# is one of only two places where the paper uses the two dimensions of an image (section 3.1, on inductive bias).
+# fourth power: $N = HW/P^2$, so $N^2 = (HW)^2/P^4$. So patches are an economy. They are more than that: cutting them is
+# one of only two places where the paper uses the two dimensions of an image (section 3.1, on inductive bias); the other
+# is fitting positions to a larger image ([lesson 2](02_positions.ipynb#other-grid)).
 #
 # > **The paper.** Naive application of self-attention to images “would require that each pixel attends to every
 # > other pixel”, which “does not scale to realistic input sizes”. (Dosovitskiy et al., 2021, section 2)
