@@ -270,8 +270,8 @@ def test_a_small_set_is_learnt_and_measured_apart(small, monkeypatch, tmp_path):
 
 
 def test_what_was_measured_on_small_sets_is_whole(small):
-    """What `vit train` does by default is above all that has no network, digits but for two in a hundred;
-    and from nothing on each set but those and drawn shapes."""
+    """What `vit train` does by default is above all that has no network, but for less than one in a hundred
+    digits; and from nothing on each set but those and drawn shapes."""
     results = json.loads((RESULTS.parent / "small_sets.json").read_text())
     for name in small.SETS:
         plain = results["cases"][f"{name}/baselines"]
@@ -286,7 +286,7 @@ def test_what_was_measured_on_small_sets_is_whole(small):
         classes, each = map(int, name.split(", ")[1].split("x"))
         chosen = found["from cifar10" if classes * each < FEW else "folder"]
         mean = sum(chosen) / len(chosen)
-        assert mean >= best - 0.02 if name == "digits, 10x120" else mean >= best, name
+        assert mean >= best - 0.01 if name == "digits, 10x120" else mean >= best, name
         if name not in ("shapes, 10x20", "digits, 10x120"):
             assert min(found["folder"]) >= best, name
     for recipe in map(get_recipe, ("folder", "finetune")):
