@@ -50,7 +50,6 @@ from vit.plotting import (
     draw_image,
     draw_matrix,
     draw_patch_grid,
-    draw_patch_sequence,
     draw_runs,
     use_style,
 )
@@ -273,7 +272,14 @@ draw_patch_grid(ax, photo, P, numbers=True, highlight=chosen)
 plt.show()
 
 # %% alt="The 196 patches as small separate squares in reading order, fourteen to a row, each with its index underneath." jupyter={"source_hidden": true}
-draw_patch_sequence(list(tiles), [str(i) for i in range(N)])
+# All in one frame: to find a layout for two hundred of them takes matplotlib ten seconds.
+figure, ax = plt.subplots(figsize=(WIDTH, 1.35 * WIDTH))
+for number, tile in enumerate(tiles):
+    down, across = divmod(number, 14)
+    place = (across, across + 0.84, 1.35 * down + 0.84, 1.35 * down)
+    ax.imshow(tile.permute(1, 2, 0), interpolation="nearest", extent=place)
+    ax.text(across + 0.42, 1.35 * down + 0.9, number, ha="center", va="top", fontsize=7)
+bare(ax).set(xlim=(0, 13.84), ylim=(1.35 * 14 - 0.05, 0))
 plt.show()
 
 # %% [markdown]

@@ -67,16 +67,6 @@ def test_draw_patch_grid_without_numbers(ax):
     assert (len(ax.texts), len(ax.patches)) == (0, 0)
 
 
-def test_draw_patch_sequence():
-    figure = plotting.draw_patch_sequence(torch.rand(5, 3, 4, 4), list("abcde"), per_row=3)
-    (ax,) = figure.axes
-    assert [t.get_text() for t in ax.texts] == list("abcde")
-    lefts, tops = zip(*((image.get_extent()[0], image.get_extent()[3]) for image in ax.images), strict=True)
-    assert lefts == (0, 1, 2, 0, 1)  # two rows; the last place stays empty
-    assert tops == (0, 0, 0, 1.35, 1.35)
-    render(figure)
-
-
 def test_draw_matrix(ax):
     matrix = torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
     artist = plotting.draw_matrix(ax, matrix, rows=["r", "s"], columns=["a", "b", "c"], values="{:.1f}")
@@ -107,17 +97,6 @@ def test_draw_runs_marks_what_is_apart():
     assert [label.get_text() for label in ax.get_yticklabels()] == list(runs)
     assert [len(line.get_xdata()) for line in ax.lines] == [3, 3, 3, 2]
     render(ax.figure)
-
-
-def test_draw_tiles_share_one_scale():
-    tiles = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
-    figure = plotting.draw_tiles(tiles, label="similarity")
-    assert len(figure.axes) == 6 + 1  # and the colour bar
-    for ax, tile in zip(figure.axes, tiles.flatten(0, 1), strict=False):
-        np.testing.assert_array_equal(ax.images[0].get_array(), tile)
-        assert ax.images[0].get_clim() == (0, 95)
-    assert figure.axes[-1].get_ylabel() == "similarity"
-    render(figure)
 
 
 def test_draw_attention(ax):

@@ -515,17 +515,13 @@ def test_an_interrupted_run_can_be_tested_and_still_be_continued(uninterrupted, 
     assert_same(weights(tmp_path), weights(uninterrupted[0]))
 
 
-@pytest.mark.parametrize(("doubt", "epoch"), [(0.0, 2), (0.5, 2), (2.0, 3)])
-def test_a_later_epoch_is_kept_where_validation_can_not_tell(data, tmp_path, monkeypatch, doubt, epoch):
-    """Of 25 pictures 23 were right at best, then 21: the standard error is 6.4 points, the difference 8."""
-    ended, told = Trainer.end_epoch, iter((0.5, 0.92, 0.84, 0.3))
+def test_of_equal_epochs_the_last_is_kept(data, tmp_path, monkeypatch):
+    ended, told = Trainer.end_epoch, iter((0.5, 0.92, 0.92, 0.3))
     monkeypatch.setattr(
         Trainer, "end_epoch", lambda self: (ended(self)[0] | {"val_accuracy": next(told)}, self.model)
     )
-    few = replace(data, val=data.val.take(torch.arange(25)))
-    receipt = train(tiny(doubt=doubt), tmp_path, data=few, device="cpu", quiet=True)
-    assert receipt["best"]["epoch"] == epoch
-    assert receipt["best"]["val_accuracy"] == {2: 0.92, 3: 0.84}[epoch]
+    receipt = train(tiny(), tmp_path, data=data, device="cpu", quiet=True)
+    assert (receipt["best"]["epoch"], receipt["best"]["val_accuracy"]) == (3, 0.92)
 
 
 def test_the_receipt_speaks_of_the_weights_that_were_tested(data, tmp_path, monkeypatch):
@@ -742,6 +738,7 @@ def test_a_run_of_before_goes_on_with_its_own_split(tmp_path):
     train(tiny(data=root, split_by="position", **PLAIN), out, max_minutes=0, device="cpu", quiet=True)
     state = read_checkpoint(out / LAST)
     del state["recipe"]["split_by"]
+    state["recipe"]["doubt"] = 0.0  # runs of some days have this, and go on, too
     torch.save(state, out / LAST)
     receipt = train(None, out, resume=True, device="cpu", quiet=True)
     assert (receipt["finished"], receipt["recipe"]["split_by"]) == (True, "position")

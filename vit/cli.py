@@ -127,8 +127,7 @@ def train(
     if not (resume or recipe) and (source := source_for(data or "shapes", given)):
         given["init_from"] = source
         if not quiet and first:
-            says = f"few pictures, so it goes on from {source}, a model of small photographs"
-            typer.echo(f"{says}; --from nothing would begin with random weights", err=True)
+            typer.echo(f"few pictures: it goes on from {source}; --from nothing: random weights", err=True)
     if given.get("init_from") == "nothing":
         del given["init_from"]
     named = data if data in RECIPES else "shapes" if data is None else "folder"
@@ -154,10 +153,8 @@ def train(
             common, near = simple["commonest_class"], simple["nearest_neighbours"]
             says = f"on the same {simple['measured_on']} images the commonest class has {common:.2%}, "
             says += f"three nearest neighbours by pixels {near:.2%}"
-            if simple["worse"]:
-                says += "; this model is worse: do not trust it"
-                says += "" if receipt["recipe"]["init_from"] else ", and try --from cifar10"
-            typer.echo(says)
+            advice = "" if receipt["recipe"]["init_from"] else ", and try --from cifar10"
+            typer.echo(says + (f"; this model is worse: do not trust it{advice}" if simple["worse"] else ""))
 
 
 @app.command()

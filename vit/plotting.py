@@ -87,20 +87,6 @@ def draw_patch_grid(
     return ax
 
 
-def draw_patch_sequence(patches: Sequence[Tensor], labels: Sequence[str], per_row: int = 14) -> Figure:
-    """Draw small images in a row, or in rows of `per_row`, each with its label underneath."""
-    rows = -(-len(patches) // per_row)
-    # All in one frame: to find a layout for two hundred of them takes matplotlib ten seconds.
-    figure, ax = plt.subplots(figsize=(WIDTH, rows * WIDTH / per_row * 1.35))
-    for i, (patch, label) in enumerate(zip(patches, labels, strict=True)):
-        y, x = divmod(i, per_row)
-        corner = (x, x + 0.84, 1.35 * y + 0.84, 1.35 * y)
-        ax.imshow(pixels(patch), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=corner)
-        ax.text(x + 0.42, 1.35 * y + 0.9, label, ha="center", va="top", fontsize=7)
-    bare(ax).set(xlim=(0, per_row - 0.16), ylim=(1.35 * rows - 0.05, 0))
-    return figure
-
-
 def draw_matrix(
     ax: Axes,
     matrix: Tensor,
@@ -136,18 +122,6 @@ def draw_matrix(
     return artist
 
 
-def draw_tiles(tiles: Tensor, width: float = WIDTH, label: str = "") -> Figure:
-    """Draw `(R, C, h, w)` as R×C small maps on one shared colour scale, with one colour bar."""
-    R, C = tiles.shape[:2]
-    maps = tiles.detach().float().cpu().flatten(0, 1).numpy()
-    scale = {"cmap": SEQUENTIAL, "vmin": float(maps.min()), "vmax": float(maps.max())}
-    figure, axes = plt.subplots(R, C, figsize=(width, width * R / C * 0.94), squeeze=False)
-    for ax, heat in zip(axes.flat, maps, strict=True):
-        artist = bare(ax).imshow(heat, **scale)
-    figure.colorbar(artist, ax=axes, shrink=0.7, pad=0.015, aspect=30, label=label)
-    return figure
-
-
 def draw_attention(
     ax: Axes,
     image: Tensor,
@@ -181,9 +155,7 @@ def draw_runs(runs: Mapping[str, Sequence[float]]) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(0.8 * WIDTH, 0.6 + 0.29 * len(runs)))
     first, *others = runs.values()
-    ax.axvspan(
-        100 * min(first), 100 * max(first), color=FAINT, alpha=0.5, lw=0
-    )  # lighter, and it is lost in dark mode
+    ax.axvspan(100 * min(first), 100 * max(first), color=FAINT, alpha=0.5, lw=0)  # lighter: lost in the dark
     for y, found in enumerate((first, *others)):
         ax.plot([100 * a for a in found], [y] * len(found), "o-", ms=5, alpha=0.75, color=CYCLE[y > 0], lw=1)
         text = f"{100 * np.mean(found):.1f}"

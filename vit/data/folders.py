@@ -100,11 +100,7 @@ def _training_folders(folder: Path) -> list[Path]:
 
 
 def count_pictures(folder: Path, most: int) -> int:
-    """How many training pictures there are, before any are held out; counted no further than to `most`.
-
-    Raises:
-        ValueError: if there is no folder, or as `find_parts`.
-    """
+    """How many training pictures there are, counted no further than to `most`; errors as `typical_side`."""
     found = (path for group in _training_folders(folder) for path in pictures(group))
     return sum(1 for _ in islice(found, most))
 

@@ -4,7 +4,6 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +29,8 @@ EPOCHS = (20, 400)  # the fewest and the most that this makes
 FEW = 1_000  # pictures; with fewer, going on from trained weights is better (vit/results/small_sets.json)
 
 
-def source_for(data: str, given: Iterable[str]) -> str | None:
-    """What a run goes on from if nothing is said of its model: `cifar10`, for a folder of few pictures.
-
-    `given` are the fields of a recipe that are asked for.
-
-    Raises:
-        ValueError: if `data` is neither a word nor a folder, or as `find_parts`.
-    """
+def source_for(data: str, given: dict[str, object]) -> str | None:
+    """What a run goes on from if `given` says nothing of its model: `cifar10` for a folder of few images."""
     if is_word(data) or {"init_from", "model", "img_size", "model_options"} & {*given}:
         return None
     return "cifar10" if count_pictures(Path(data), FEW) < FEW else None

@@ -4,7 +4,7 @@ config.json        the recipe
 metrics.csv        one row per epoch
 curves.png         the same, drawn
 last.pt            to go on from; previous.pt is the one before
-best.safetensors   the weights that did best on the validation images, within the recipe's doubt
+best.safetensors   the weights that did best on the validation images
 receipt.json       what was done, on what, for how long, and the accuracy on the test images
 """
 
@@ -80,7 +80,9 @@ def train(
         raise ValueError(f"{out} already holds a run: resume it, or choose another folder")
     if recipe is None:
         with explained(out):
-            recipe = Recipe(**{"split_by": "position"} | state["recipe"])
+            kept = {"split_by": "position"} | state["recipe"]
+            kept.pop("doubt", None)  # a field of some days
+            recipe = Recipe(**kept)
     recipe = recipe if moved is None else replace(recipe, data=moved)
     if resume and data is None and not Path(recipe.data).is_dir() and not is_word(recipe.data):
         raise ValueError(f"{recipe.data} is not there any more; say with --data where it is now")
@@ -143,12 +145,6 @@ def train(
     finally:
         if ours:
             dist.destroy_process_group()
-
-
-def _error(accuracy: float, images: int) -> float:
-    """The standard error of an accuracy, with one image more of either kind: none right is not surely so."""
-    p = (accuracy * images + 1) / (images + 2)
-    return (p * (1 - p) / images) ** 0.5
 
 
 def _run(
@@ -220,8 +216,7 @@ def _run(
                 epoch = f"epoch {row['epoch']}/{recipe.epochs}"
                 bar.set_description(f"{epoch}, validation {row['val_accuracy']:.1%}")
                 highest = max([r["val_accuracy"] for r in rows] + probed)
-                if row["val_accuracy"] >= highest - recipe.doubt * _error(highest, len(data.val)):
-                    # Of those that validation can't tell apart the last has learnt for longest.
+                if row["val_accuracy"] == highest:  # of equals the last has learnt for longest
                     best = {key: row[key] for key in ("epoch", "val_accuracy", "val_loss")}
                     if first:
                         folder.put(BEST, weights_bytes(candidate, about | best | seen, recipe.half_weights))
