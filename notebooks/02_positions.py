@@ -697,10 +697,10 @@ plt.show()
 
 # %% alt="A 7 by 7 arrangement of small 7 by 7 maps. In each map the brightest cell and the cross through it sit where the map itself sits in the arrangement: at the top left in the top left map, in the middle in the middle one." jupyter={"source_hidden": true}
 tiles = similarity(sincos_2d((7, 7), 1024)).reshape(7, 7, 7, 7)
-scale = {"cmap": SEQUENTIAL, "vmin": tiles.min().item(), "vmax": tiles.max().item()}
+limits = {"vmin": tiles.min().item(), "vmax": tiles.max().item()}
 figure, axes = plt.subplots(7, 7, figsize=(0.85 * WIDTH, 0.8 * WIDTH))
-for ax, tile in zip(axes.flat, tiles.flatten(0, 1), strict=True):
-    artist = bare(ax).imshow(tile, **scale)
+for ax, heat in zip(axes.flat, tiles.flatten(0, 1), strict=True):
+    artist = bare(ax).imshow(heat, cmap=SEQUENTIAL, **limits)
 figure.colorbar(artist, ax=axes, shrink=0.7, pad=0.015, aspect=30, label="cosine similarity")
 for i in range(7):
     axes[i, 0].set_ylabel(i, rotation=0, labelpad=8, va="center")
