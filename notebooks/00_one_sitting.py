@@ -141,8 +141,9 @@ shapes = ("B, C, H, W\n1, 3, 32, 32", "B, N, P²C\n1, 64, 48", "B, N, D\n1, 64, 
 for ax, text in zip(axes, (*shapes, "B, K\n1, 10"), strict=True):
     ax.set_xlabel(text, color=INK, fontsize=8.5)
 for ax, arrow in zip(axes[1:], ("cut", "matrix", "", "blocks"), strict=True):
-    ax.annotate("", (-0.05, 0.5), (-0.24, 0.5), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
-    ax.text(-0.145, 0.57, arrow, transform=ax.transAxes, ha="center", fontsize=7)
+    beside = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    ax.annotate("", (0, 0.5), (-17, 0), **beside, arrowprops={"arrowstyle": "->", "shrinkA": 0, "shrinkB": 3})
+    ax.annotate(arrow, (0, 0.5), (-13, 5), **beside, ha="center", fontsize=6.5)
 plt.show()
 
 # %% [markdown]
@@ -405,7 +406,7 @@ def watch():
     for (name, points), color in zip(curves.items(), CYCLE, strict=False):
         ax.plot(*zip(*points, strict=True), ".-", color=color, label=name)
     ax.axhline(0.1, color=FAINT, lw=1, ls="--")
-    ax.text(STEPS, 0.1, "chance", va="bottom", ha="right", fontsize=8)
+    ax.text(STEPS, 0.08, "chance", va="top", ha="right", fontsize=8)
     ax.set(xlabel="training step", ylabel="accuracy", xlim=(0, STEPS), ylim=(0, 1))
     ax.legend(loc="upper left")
     live.update(figure)
