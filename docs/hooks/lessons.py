@@ -159,14 +159,15 @@ def folds(html, cells, words):
 
 
 def on_post_page(output, page, config):
-    """Drop the theme's indentation around the article, a tenth of a lesson's weight, and needless quotes."""
+    """Drop the theme's indentation around the article, a tenth of a lesson's weight, and what HTML needs not."""
     before, article, after = re.split(r"(<article.*</article>)", output, flags=re.DOTALL)
     if not page.url.startswith("api/"):  # the only pages with what mkdocstrings makes
         before = re.sub(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">', "", before)
     before, after = (re.sub(r"\s*\n\s*", "\n", part) for part in (before, after))
     names = re.compile(r'(<span class="md-ellipsis">)\n([^\n]*)\n(?=</span>)')  # of pages, in the navigation
     bare = lambda tag: re.sub(r'="([\w.#/-]+)"(?=[ >])', r"=\1", tag[0])
-    return re.sub(r"<(?:a|div|li|span) [^<>]*[^<>/]>", bare, names.sub(r"\1\2", before) + article + after)
+    output = re.sub(r"<(?:a|div|li|span) [^<>]*[^<>/]>", bare, names.sub(r"\1\2", before) + article + after)
+    return output.replace('<svg xmlns="http://www.w3.org/2000/svg"', "<svg")  # which HTML knows
 
 
 def figure(name, about, png, number):
