@@ -159,7 +159,7 @@ def folds(html, cells, words):
 
 
 def on_post_page(output, page, config):
-    """Drop the theme's indentation around the article, a tenth of a lesson's weight, and what HTML needs not."""
+    """Drop the theme's indentation around the article, a tenth of a lesson's weight, and spare attributes."""
     before, article, after = re.split(r"(<article.*</article>)", output, flags=re.DOTALL)
     if not page.url.startswith("api/"):  # the only pages with what mkdocstrings makes
         before = re.sub(r'<link rel="stylesheet" href="[^"]*_mkdocstrings\.css">', "", before)
