@@ -37,8 +37,8 @@ def _run(first: int, last: int) -> set[str]:
     return set(map(chr, range(first, last + 1)))
 
 
-# A single letter is shown slanted, and has a place of its own for that; as have bold ones.
-MATH = ASCII | _run(0x1D400, 0x1D433) | _run(0x1D434, 0x1D467) - {"\U0001d455"} | {"ℎ"}
+# Bold letters, and slanted ones, as which single letters are shown, have places of their own.
+MATH = ASCII | _run(0x1D400, 0x1D467) - {"\U0001d455"} | {"ℎ"}
 MATH |= _run(0x3B1, 0x3C9) | _run(0x1D6FC, 0x1D71B) | {*"ΓΔΘΛΞΠΣΦΨΩϵ"}
 MATH |= {*"\u00a0¬±·×÷ˆˉ˜ℓℝ𝔼ℕℙ…⋯⋮⋱′∂∇∈∉∏∑−∓∗∘√∝∞∣∥∩∪∫≈≠≡≤≥≪≫⊂⊆⊕⊗⊙⊤⊥⋅⌈⌉⌊⌋⟨⟩⏞⏟←→↔⇒⇔↦"}
 MATH |= {*"\u2002\u2003\u2004\u2005\u2006\u2009\u200a\u200b\u2061\u2062\u2063\u2064"}

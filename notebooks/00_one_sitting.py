@@ -496,7 +496,7 @@ print(f"right on {share:.0%} of {len(fresh)} fresh pictures, give or take {error
 # DINOv2's small model (Oquab et al., 2024). Here are the heads of its last block, on a cup: our cat leaves no
 # background.
 
-# %% alt="A cup of coffee on a saucer beside six maps, one for each head of DINOv2's last block. Five heads mark the cup: its rim, its wall or the coffee in it. Head 4 leaves the cup dark and spreads over the table around it." jupyter={"source_hidden": true}
+# %% alt="A cup of coffee on a saucer beside six maps, one for each head of DINOv2's last block. Five heads mark the cup: its rim, its wall or the coffee in it. Head 4 leaves the cup dark and spreads over the table around it. All are on one scale, whose top cuts off the brightest fiftieth." jupyter={"source_hidden": true}
 try:
     dino = load_pretrained("dinov2_small").model
 except ValueError as error:
