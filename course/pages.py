@@ -42,7 +42,7 @@ def build(runs: Executions) -> bool:
     known = [code for code in catalogues.LANGUAGES if (ROOT / f"mkdocs.{code}.yml").exists()]
     languages = known if done else []
     os.environ["COURSE_LANGUAGES"] = " ".join(languages)
-    pool = ThreadPoolExecutor(2)
+    pool = ThreadPoolExecutor(3)  # that many languages: on two cores three at once end before two and one
     try:
         if not all(list(pool.map(functools.partial(make, runs), ("en", *languages)))):
             return False
