@@ -61,23 +61,23 @@ archive: $(READY) ## all that a room without a network needs, in build/annotated
 serve: $(READY) ## show the site at http://127.0.0.1:8000 (PORT=... for another) while stale lessons are executed
 	@$(PY) course serve --port $(PORT)
 
-test: lint units pairs site check ## everything CI checks: code, lessons, site (a quarter to half an hour)
+test: lint units pairs site check ## everything CI checks: code, lessons, site (12 to 30 minutes)
 	$(call say,all checks passed)
 
 lint: $(READY) ## ruff: style and formatting (a second)
 	$(call say,ruff)
 	@$(PY) ruff check --quiet . && $(PY) ruff format --check --quiet .
 
-units: $(READY) ## unit and parity tests of the package (two to eight minutes)
-	$(call say,tests of the package in two processes (two to eight minutes))
+units: $(READY) ## unit and parity tests of the package (two to six minutes)
+	$(call say,tests of the package in two processes (two to six minutes))
 	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --dist worksteal --ignore tests/test_site.py --ignore-glob "tests/*_browser.py"
 
 pairs: $(READY) ## each lesson's .py and .ipynb say the same, and no outputs are committed
 	$(call say,the pairs of notebooks/)
 	@$(PY) course pairs
 
-check: $(READY) ## the built site: links, alt texts, no other host, every page in a browser (a minute or two)
-	$(call say,checks of site/ and a run of every page in Chromium (a minute or two))
+check: $(READY) ## the built site: links, alt texts, no other host, every page in a browser (two to five minutes)
+	$(call say,checks of site/ and a run of every page in Chromium (two to five minutes))
 	@OMP_NUM_THREADS=1 $(PY) pytest -q -n 2 --dist worksteal tests/test_site.py tests/*_browser.py
 
 sync: $(READY) ## bring the .py and .ipynb of each lesson in step, without outputs (KEEP=py or ipynb if both were edited)

@@ -20,7 +20,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-HOW = "install it (Debian: apt install chromium; macOS: Chrome)"
+HOW = "install it (Debian: apt install chromium-headless-shell; Ubuntu: chromium; macOS: Chrome)"
 
 
 def find_chromium() -> str | None:

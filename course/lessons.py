@@ -273,5 +273,5 @@ def executions() -> Executions:
     if todo:
         many = f"{runs.at_once} at a time" if runs.at_once > 1 else "one after the other"
         count = f"{len(todo)} of {len(notebooks())} lessons"
-        say(f"executing {count}, {many} (all: ten to fifteen minutes on two cores)")
+        say(f"executing {count}, {many} (all: five to fifteen minutes on two cores)")
     return runs

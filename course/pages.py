@@ -90,7 +90,7 @@ def site() -> int:
         pass
     if runs.failed:
         return runs.report()
-    say("building the site into site/ (half a minute to a minute and a half)")
+    say("building the site into site/ (half a minute to a minute)")
     return 0 if build(runs) else 1
 
 

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 from course import packing
-from course.browser import FLAGS, find_chromium
+from course.browser import FLAGS, HOW, find_chromium
 
 SITE = Path(os.environ.get("SITE", Path(__file__).parent.parent / "site"))
 # Slides and other languages have tests of their own; two quizzes stand for all.
@@ -58,9 +58,7 @@ def wait_for_hit(tab, place):
 def browser():
     path = find_chromium()
     if path is None:
-        how = (
-            "no Chromium found to check pages with: install it (Debian: apt install chromium; macOS: Chrome)"
-        )
+        how = f"no Chromium found to check pages with: {HOW}"
         pytest.fail(how) if os.environ.get("CI") == "true" else pytest.skip(how)
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=path, args=FLAGS)
