@@ -447,8 +447,8 @@ with torch.no_grad():
     assert_close(model.embed(photos), before, rtol=1e-5, atol=1e-5)
 
 # %% [markdown]
-# So the class token needs no position of its own. The paper gives it one because one matrix of $N+1$ rows is simpler
-# to write.
+# So the class token needs no position of its own. The paper gives it one all the same and does not say why. One matrix
+# of $N+1$ rows is simpler to write.
 
 # %% [markdown] anchor="initialisation" tags=["deeper"]
 # ### How it starts
@@ -873,6 +873,7 @@ figure.colorbar(artist, ax=axes, shrink=0.9, pad=0.02)
 plt.show()
 
 # %% [markdown] tags=["answer"]
+# The resized map has as many waves as the small one. The computed one has more, by as much as it has more columns.
 # Interpolation stretches the pattern: the middle of the picture keeps the vector of the middle. Computing anew keeps
 # the *step*: one patch to the right is the same turn of the hands as before. These are two different answers.
 

@@ -796,7 +796,7 @@ with torch.no_grad():
     of_both = [torch.stack(model.attention_maps(x)) for model in (trained, twin)]
 entropies = torch.special.entr(of_both[0][:, 0]).sum(dim=-1).mean(dim=-1)  # (blocks, h)
 block, head = divmod(entropies.argmin().item(), trained.config.num_heads)
-print(f"the sharpest of {entropies.numel()}: head {head} of block {block + 1}")
+print(f"the sharpest of {entropies.numel()}: head {head + 1} of block {block + 1}")
 asked = 3 * 8 + 2  # row 3, column 2
 chosen = torch.stack([m[block, :, head, asked + 1, 1:] for m in of_both])  # (2, 2, N)
 
@@ -822,8 +822,8 @@ for name, shares in zip(("trained", "twin"), above.tolist(), strict=True):
 print(f"three of 65 equal weights: {3 / 65:.2f}")
 
 # %% [markdown]
-# Here is that head, alive, in your browser. Blocks, heads and patches are counted from 1 in it. Tap other patches, and
-# other heads.
+# Here is that head, alive, in your browser. Blocks, heads and patches are counted from 1 in it, as in the line that
+# named the head. Tap other patches, and other heads.
 #
 # <div class="vx-place"><vit-explorer data-state="picture=chelsea&amp;block=3&amp;head=3&amp;patch=27" data-panels="map choose"><p>On the site, with JavaScript, the model itself stands here.</p></vit-explorer></div>
 

@@ -96,7 +96,8 @@ assert (mixed.max(0).values <= values.max(0).values).all()
 # ## Layer norm, with a pencil
 #
 # A layer norm takes one token, a list of $D$ numbers. It subtracts their mean $\mu$ and divides by their standard
-# deviation. Then it gives every position its own learned scale $\gamma$ and shift $\beta$.
+# deviation. Then it gives each of the $D$ numbers its own learned scale $\gamma$ and shift $\beta$, the same for all
+# tokens.
 #
 # $$\mathrm{LN}(\mathbf{x})_j = \gamma_j\,\frac{x_j - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta_j,
 # \qquad \mu = \frac{1}{D}\sum_j x_j, \qquad \sigma^2 = \frac{1}{D}\sum_j (x_j - \mu)^2$$
@@ -185,8 +186,9 @@ plt.show()
 # %% [markdown] tags=["answer"]
 # The first, and the Transformer uses it. Every token is normalised by its own numbers. Nothing crosses from token to
 # token or from image to image, so that the answer for one photograph cannot depend on which others share its batch.
-# Batch norm, the second, is the usual choice in convolutional networks. There it can, as long as one trains. The third
-# and the fourth are mistakes that run without complaint. We come back to them at [the end](#mistakes).
+# Batch norm, the second, is the usual choice in convolutional networks. With it the answer does depend on the others,
+# as long as one trains. The third and the fourth are mistakes that run without complaint. We come back to them at [the
+# end](#mistakes).
 
 # %% [markdown] anchor="batch-norm" tags=["deeper"]
 # ### Batch norm, on the same numbers
@@ -494,8 +496,10 @@ with torch.no_grad():
 print("by hand = vit.encoder.Block:", tuple(by_hand.shape))
 
 # %% [markdown]
-# Same shape in and out. That is what lets us stack any number of them. The package's version adds dropout and the
-# option to hand the attention weights out:
+# Same shape in and out. That is what lets us stack any number of them. The package's version adds three things. It can
+# hand the attention weights out. Its `drop_path` can leave a branch out in training, which a [later
+# section](#stochastic-depth) builds. And `ls1` and `ls2` pass the branch on as it is, unless one asks for LayerScale
+# (exercise 5). Dropout sits inside attention and MLP:
 
 # %%
 print(inspect.getsource(Block.forward))
@@ -638,7 +642,8 @@ print("post-norm is, too:    ", torch.allclose(other, by_hand, rtol=1e-4, atol=1
 # A pre-norm stack needs one more norm at its end, or the head would see a stream of any size. It is the LN of the
 # paper's equation 4, and `norm` in our model. A post-norm block already ends in one. Xiong et al. (2020) conclude that
 # in post-norm the gradients near the output are large, that a large learning rate is then unstable, and that this is
-# why such models need a warm-up. The fold looks at the gradients.
+# why such models need a warm-up, first steps with small rates ([lesson 6](06_training.ipynb#schedule)). The fold looks
+# at the gradients.
 
 # %% [markdown]
 # Which wirings keep the size of the stream, which let it grow, and which let it die? Predict it for pre-norm, post-norm
@@ -725,11 +730,11 @@ x = start.double()
 with torch.no_grad():
     for block in new_blocks(24).double():
         x = post_norm(block, x)
-print(f"post-norm: {difference(x):.0e} of the tokens differs after 24 blocks")
+print(f"post-norm: difference between tokens {difference(x):.0e} after 24 blocks")
 
 # %% [markdown]
-# And the tokens themselves? Under pre-norm they drew together a little and almost stopped. Under post-norm they go on,
-# slowly.
+# And the tokens themselves? Under pre-norm their difference fell most in the first block and then only slowly. Under
+# post-norm, after as many blocks, far less of it is left. Without the addition it was gone after a few.
 
 # %% [markdown] anchor="what-it-buys"
 # ## What does it buy?
@@ -851,7 +856,8 @@ for name in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
 # %% [markdown] anchor="vit-encoder" tags=["deeper"]
 # ## The finished piece, and PyTorch's
 #
-# You have now written all of it. This is what stands around `Block.forward` in the package.
+# You have now written all of it but dropout, which PyTorch brings, and LayerScale. This is what stands around
+# `Block.forward` in the package.
 
 # %%
 print(inspect.getsource(Mlp))

@@ -426,9 +426,9 @@ plt.show()
 # %% [markdown]
 # (The two are scaled to the same height.) In the first step $\hat m = g$ and $\hat v = g^2$, so every weight moves by
 # one learning rate, up or down, whatever its gradient. That explains two things. The learning rate has a plain
-# meaning: it is how far a weight may go in one step. And the first step is reckless: it trusts the sign of a single
-# batch in every one of its weights. Later $m$ averages over many batches, weights whose gradients keep changing sign
-# move less, and $v$ knows what size is normal.
+# meaning: it is, roughly, how far a weight may go in one step. And the first step is reckless: it trusts the sign of a
+# single batch in every one of its weights. Later $m$ averages over many batches, weights whose gradients keep changing
+# sign move less, and $v$ knows what size is normal.
 
 # %% [markdown] anchor="decay" tags=["deeper"]
 # ### What should decay

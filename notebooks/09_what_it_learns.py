@@ -262,8 +262,9 @@ for name in ("colours", "random", "trained"):
 # %% [markdown] tags=["answer"]
 # On shapes of one colour the model is *worse* than the mean colours of the patches, and its twin is as good as these.
 # There a pretty picture would have proved the opposite of what one likes to believe. Where only texture tells the
-# shape, colours and twin know nothing, and the trained tokens find it. Both tests are right. The second one asks
-# something that needed learning. (The ± is one standard error over the pictures.)
+# shape, the colours know nothing, the twin very little, and the trained tokens find it. Both tests are right. The
+# second one asks something that needed learning. (The ± is one standard error over the pictures. A component has no
+# sign of its own, so correlations are taken without theirs, and chance lies a little above 0.)
 
 # %% [markdown] anchor="filters"
 # ## Filters
@@ -292,7 +293,7 @@ for name, bank in banks.items():
 assert neighbours(weight) > neighbours(banks["random"]) + 0.1
 
 
-# %% alt="Blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours, some green. The last row looks much like coloured noise. The second, from random weights: coloured noise throughout. A third, of the real model, where it is installed: fine, smooth waves. The plot shows the explained variance summed over components; the trained curve lies above the random one." jupyter={"source_hidden": true}
+# %% alt="Blocks of thirty small colour patterns and a plot. The first, from trained weights: smooth light and dark edges, stripes and checks in grey, and patches of two colours, some green. The last row looks much like coloured noise. The second, from random weights: coloured noise throughout. A third, of the real model, where it is installed: fine, smooth waves. The plot shows the explained variance summed over components; the trained curve lies above the random one, and the real model's, where it is installed, below both." jupyter={"source_hidden": true}
 def mosaic(images, columns, gap=1):
     """Lay (n, h, w, ...) out in rows of `columns`, with white (or nothing) between them."""
     n, height, width = images.shape[:3]
@@ -324,8 +325,10 @@ plt.show()
 # %% [markdown]
 # Nobody asked for edges. They came out of sorting photographs, and they resemble the basis functions that image
 # compression uses. The random bank has components too, and its curve is far from straight: a component alone proves
-# nothing. What random weights do not have is smooth components at the top of the list, and that is what the correlation
-# of neighbours measures. (Each component is drawn to its own largest weight: compare patterns here, not strengths.)
+# nothing. What random weights do not have is smooth components at the top of the list. The correlation of neighbours
+# says the same of the filters themselves. (Each component is drawn to its own largest weight: compare patterns here,
+# not strengths. The real model's curve cannot be compared with the other two: its filters are larger, so that as many
+# components are a smaller part of all.)
 
 # %% [markdown] tags=["deeper"]
 # ### Components by hand
@@ -569,11 +572,11 @@ plt.show()
 # %% [markdown]
 # Is it “from local to global with depth”? Decide from the printed rows, not from the caption of someone else's figure.
 # Two things one can say of both models. Training has made most heads more local than uniform, which shuffled weights
-# are not. And no line runs from local at the bottom to global at the top: both begin far, dip, and rise again a little.
-# On our grid the whole range from one neighbour to uniform is a few patches; the real one has room, and its heads in
-# one block differ more than its blocks do. The clean fan of the paper's figure 7 belongs to another model, larger and
-# trained with labels. Raghu et al. (2021) found that with less training data large models did not learn to look locally
-# in their first blocks.
+# are not. And no line runs from local at the bottom to global at the top: both begin far, dip, and rise again, ours to
+# where it began, the real one a good part of the way. On our grid the whole range from one neighbour to uniform is a
+# few patches; the real one has room, and its heads in one block differ more than its blocks do. The clean fan of the
+# paper's figure 7 belongs to another model, larger and trained with labels. Raghu et al. (2021) found that with less
+# training data large models did not learn to look locally in their first blocks.
 
 # %% [markdown] anchor="distance-by-hand" tags=["deeper"]
 # ### A distance by hand
@@ -1529,12 +1532,12 @@ if prefix:
 #
 # Trained filters are smooth and trained positions know the grid; their random twins show neither. Attention on a real
 # model's photographs rests on objects, and its tokens, drawn as colours, look like tracings; yet random weights trace
-# the same edges, and only where colours tell nothing does training show in a number. Attention distance needs the value
-# of uniform attention beside it. Rollout multiplies row-normalised matrices, later block on the left; row sums of one
-# are its cheapest test, with max fusion above all. In the pointing game maps of random weights beat chance, a blob in
-# the centre is as good as any of them, contrast beats everything where objects differ in colour from their ground, and
-# one decoy turns that around. So report baselines, many pictures of more than one kind, one scale, and a control with
-# random weights. Where you want to know whether something matters, take it away and count.
+# the same edges, and only where colours tell nothing does training show in a number. Attention distance needs the
+# value of uniform attention beside it. Rollout multiplies row-normalised matrices, later block on the left; row sums
+# of one are its cheapest test, with max fusion above all. In the pointing game on shapes as they are drawn, maps of
+# random weights beat chance, none of them beats a blob in the centre, and contrast beats everything; one decoy turns
+# that around. So report baselines, many pictures of more than one kind, one scale, and a control with random weights.
+# Where you want to know whether something matters, take it away and count.
 #
 # What the model learns also depends on what it was shown, and how much. That is [lesson 10](10_data_and_bias.ipynb).
 

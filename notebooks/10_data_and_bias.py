@@ -615,10 +615,11 @@ assert computation(more_steps[1][0]) < computation(wider[1][0])
 assert more_steps[1][0]["test_accuracy"] > max(run["test_accuracy"] for run in wider[1])
 
 # %% [markdown] tags=["answer"]
-# Each dot is one seed, and what stands above each other has cost the same. On the left arithmetic buys the ViT next to
-# nothing, in either way: pictures are missing. On the right it buys a great deal, and three times the steps buy more
-# than twice the width, for less. (That is one run against two.) Nowhere is the ViT above the CNN, not even with several
-# times its arithmetic.
+# Each dot is one seed, and what stands above each other has cost the same. On the left three times the steps or twice
+# the width buy the ViT next to nothing, and even the widest one, with many times the arithmetic, is nowhere near the
+# CNN: pictures are missing. On the right arithmetic buys a great deal, and three times the steps buy more than twice
+# the width, for less. (That is one run against two.) Nowhere is the ViT above the CNN, not even with several times its
+# arithmetic.
 #
 # What can the figure not show? A scaling law: that takes the best accuracy that each amount of computation can reach,
 # over many budgets and with a learning rate for each, and here are a handful of runs with rates by a rule of thumb, and

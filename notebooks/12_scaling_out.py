@@ -378,8 +378,8 @@ assert error < 2**-8
 # %% [markdown]
 # From 1 the next number is $1 + 2^{-7}$, and $1 + 2^{-9}$ is 1. For a product of two matrices that is good enough: its
 # sums are kept in fp32 inside, and errors of many terms partly cancel. For a *weight* it is fatal. With AdamW a weight
-# moves by a learning rate or less in a step ([lesson 6](06_training.ipynb#adamw)). Let one start at 1 and move up by
-# 0.001, a thousand times.
+# seldom moves by much more than a learning rate in a step ([lesson 6](06_training.ipynb#adamw)). Let one start at 1
+# and move up by 0.001, a thousand times.
 
 # %% predict="A thousand updates of 0.001 from 1. Where does each weight end?"
 paths = {torch.float32: [1.0], torch.bfloat16: [1.0]}
@@ -580,7 +580,7 @@ with torch.no_grad():
             calls["compiled"] = lambda fast=fast, argument=argument: fast(argument)
         compile_times[name] = stopwatch(calls, rounds=8)
 
-# %% alt="Two panels of bars, as it is and compiled. For the chain of element-wise operations the compiled bar is shorter. For the forward pass of a small Vision Transformer the two bars are about equally high." jupyter={"source_hidden": true} predict="A chain of small operations, and a small ViT. Which of them gains from compiling?"
+# %% alt="Two panels of bars, as it is and compiled. For the chain of element-wise operations the compiled bar is shorter. For the forward pass of a small Vision Transformer the compiled bar is a little shorter, or about as high." jupyter={"source_hidden": true} predict="A chain of small operations, and a small ViT. Which of them gains from compiling?"
 figure, axes = plt.subplots(1, 2, figsize=(WIDTH * 0.8, 2.3))
 for ax, (name, times) in zip(axes, compile_times.items(), strict=True):
     draw_times(ax, times)
@@ -589,10 +589,10 @@ figure.suptitle(machine, fontsize=8)
 plt.show()
 
 # %% [markdown] tags=["answer"]
-# The chain gains, and the model little or nothing: most of its time is in matrix products, which were
-# compiled long ago, by people who do nothing else. “The rest” of the profile is what compilation can shrink. On a GPU
-# that part is larger, because the products are so fast there. So measure before you believe, and remember the time
-# that compiling takes.
+# The chain gains, and the model gains less, or nothing: most of its time is in matrix products, which were compiled
+# long ago, by people who do nothing else. “The rest” of the profile is what compilation can shrink. On a GPU that part
+# is larger, because the products are so fast there. So measure before you believe, and remember the time that
+# compiling takes.
 
 # %% [markdown] anchor="accumulation"
 # ## A batch that does not fit
