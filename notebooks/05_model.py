@@ -502,7 +502,7 @@ def ledger(model, images):
 # Two models side by side: ViT-Base on the cat, and our smallest preset, made for images of 32 × 32 pixels. Parameters
 # and MACs of a folded line are sums over its blocks, so that the columns add up. Shapes are without the batch axis.
 
-# %% jupyter={"source_hidden": true} predict="Which two lines of a block hold most of its parameters? Which holds none?"
+# %% jupyter={"source_hidden": true} predict="Which two lines of a block hold most of the parameters of ViT-B? Which hold none?"
 nano = create_model("vit_nano_4").eval()
 small = photograph("chelsea", img_size=32)[None]  # (1, 3, 32, 32)
 base_rows, nano_rows = ledger(ours, batch), ledger(nano, small)
@@ -524,8 +524,10 @@ totals = [[sum(row[i] for row in rows.values()) for i in (1, 2)] for rows in (ba
 print(f"{'total':20}" + "".join(cells((), *total, 0) for total in totals))
 
 # %% [markdown] tags=["answer"]
-# Two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. The attention matrix has no parameters at all. In ViT-B
-# it costs about half as much as the small matrix `attn.proj`, in the other model about as much.
+# In ViT-B two lines carry most of the weight, `mlp.fc1` and `mlp.fc2`. In the other model the MLP is only twice as
+# wide as the stream, and `attn.qkv` is the largest line. The attention matrix has no parameters at all, and neither
+# has the GELU, `mlp.act`. In ViT-B the matrix costs about half as much as `attn.proj`, in the other model about as
+# much.
 
 # %% [markdown]
 # A ledger that nobody audits is decoration. Three audits. The parameters must add up to what PyTorch counts, the MACs

@@ -369,9 +369,11 @@ plt.show()
 # \theta \leftarrow \theta - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda \theta \right) .
 # $$
 #
-# Both averages begin at zero and are too small at first. The hats repair that: $\hat m = m / (1 - \beta_1^t)$ and
-# $\hat v = v / (1 - \beta_2^t)$ at step $t$. The term $\lambda\theta$ is *weight decay*: it pulls every weight a
-# little towards zero. That it stands outside of the fraction is the W in AdamW (Loshchilov and Hutter, 2019).
+# Here $\theta$ is the parameter and $\eta$ the learning rate. $\beta_1$ and $\beta_2$ say how slowly the averages
+# forget, and $\epsilon$ only keeps us from dividing by zero. Both averages begin at zero and are too small at first.
+# The hats repair that: $\hat m = m / (1 - \beta_1^t)$ and $\hat v = v / (1 - \beta_2^t)$ at step $t$. The term
+# $\lambda\theta$ is *weight decay*: it pulls every weight a little towards zero, and $\lambda$ says how strongly. That
+# it stands outside of the fraction is the W in AdamW (Loshchilov and Hutter, 2019).
 
 
 # %%
@@ -594,8 +596,8 @@ for p, q in zip(mine.parameters(), trainer.model.parameters(), strict=True):
 print(f"after {trainer.step} steps all {len(list(mine.parameters()))} tensors agree")
 
 # %% [markdown]
-# They agree. Most of its text you know by now; what is new is the size
-# that may change, the loop over parts of a batch, the moving average at the end, and that there may be two
+# They agree. Here is the source of `Trainer.train_step`. Most of it you know by now. What is new is the size that may
+# change, the loop over parts of a batch, the moving average of the weights at the end, and that there may be two
 # optimisers, of which a [later section](#muon) speaks.
 
 # %%
@@ -704,10 +706,10 @@ plt.show()
 # %% [markdown] anchor="reading"
 # ## Reading curves
 #
-# A run that works is easy to read. What do the others look like? Here are four that went wrong, with the model of the
-# live run and its pictures, or 200 of them. To watch them would teach nothing, so they were trained beforehand, by
-# `benchmarks/curves.py`, and their curves come with the package. Their recipes are there as well. So we can repeat the
-# beginning of one, with 200 pictures, and see whether it is the same here.
+# A run that works is easy to read. What do the others look like? Here are four that went wrong, with the pictures of
+# the live run or 200 of them, and, but for one, with its model. To watch them would teach nothing, so they were
+# trained beforehand, by `benchmarks/curves.py`, and their curves come with the package. Their recipes are there as
+# well. So we can repeat the beginning of one, with 200 pictures, and see whether it is the same here.
 
 # %% jupyter={"source_hidden": true}
 stored = measured("curves")
@@ -735,7 +737,7 @@ assert last["200 pictures"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["train_accuracy"] > 0.9
 assert last["shuffled labels"]["val_accuracy"] < 0.36
 
-# %% alt="Five columns of curves, loss above and accuracy below. Live, 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves stay together, start late and level off halfway. High rate: both stay at chance." jupyter={"source_hidden": true}
+# %% alt="Five columns of curves, loss above and accuracy below. Live, 2,400 pictures: training and validation improve together. 200 pictures: training loss falls to about 0.2 and validation loss rises far; training accuracy reaches the top, validation accuracy stays low. Shuffled labels: the same, but validation accuracy stays at chance. Small model: the two curves start late, level off halfway and end a little apart. High rate: both stay at chance." jupyter={"source_hidden": true}
 curves = {"live, 2,400": {key: [row[key] for row in live_rows] for key in live_rows[0]}, **bad}
 figure, axes = plt.subplots(2, 5, figsize=(WIDTH, 3.3), sharey="row", sharex="col")
 for (name, case), (above, below) in zip(curves.items(), axes.T, strict=True):
@@ -769,10 +771,10 @@ plt.show()
 # > **Common mistake.** Pictures in one order, labels in another, because one list of files was sorted and the other
 # > was not. Learning one batch by heart does not find it. Only unseen pictures do.
 #
-# *Small model* is **underfitting**: both curves stay together, and level off far below the first column, although this
-# model has looked at the same pictures more often. It has one block of half the width. More pictures would
-# not help it. *High rate* is another illness. The first steps have thrown the weights so far that nothing
-# is learned any more.
+# *Small model* is **underfitting**: training itself levels off far below the first column, although this model has
+# looked at the same pictures more often, and validation is not far behind. It has one block of half the width. More
+# pictures could not lift training above what such a model is able to learn. *High rate* is another illness. The first
+# steps have thrown the weights so far that nothing is learned any more.
 #
 # Be careful with diagnoses. The last two columns begin alike: for some epochs nothing happens in either. Curves
 # say *that* something is wrong. What it is you find out by changing one thing and training again.
@@ -1041,11 +1043,12 @@ for part in ("val", "test"):
 # So the gap between these lines does not measure overfitting; clean training pictures would.
 #
 # Now the thin lines: an earlier run with weaker augmentation. In its last quarter training accuracy, with all its
-# handicaps, overtakes validation, and the validation loss turns round, too little to see here. This is the second
-# column of the figure in [Reading curves](#reading) in a mild form: the model begins to learn its pictures by heart. So
-# we made the augmentation stronger, judging by these validation curves. For most of its way the new run is behind the
-# earlier one, and it ends higher. By how much? By less than two standard errors, on either set, with one seed each:
-# that may be luck. (And it is longer, so not all of it need be the augmentation.)
+# handicaps, overtakes validation, and the validation loss turns round. This is the second column of the figure in
+# [Reading curves](#reading) in a mild form: the model begins to learn its pictures by heart. (In the thick lines the
+# loss turns round as well, later and by less. Both rises are too small to see here.) So we made the augmentation
+# stronger, judging by these validation curves. For most of its way the new run is behind the earlier one, and it ends
+# higher. By how much? By less than two standard errors, on either set, with one seed each: that may be luck. (And it
+# is longer, so not all of it need be the augmentation.)
 #
 # The dotted line is where the pictures grow, in the shipped run. For the first part they are shrunk to 24 pixels, that
 # is 36 patches and not 64, and a step costs less. Then the positions are interpolated, as in [lesson
@@ -1326,15 +1329,15 @@ assert batch_means.mean() < correct.mean() - 0.4
 #
 # </details>
 #
-# **3. Kill a run.** (10 minutes, easy, open.) In a terminal start `vit train --out runs/killed`, and press Ctrl-C after
-# an epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. What was there after
-# Ctrl-C, what was not, and what would you have lost without it?
+# **3. Kill a run.** (10 minutes, easy, open.) In a terminal start `vit train --out runs/killed`, and press Ctrl-C
+# after an epoch or two. Look at what is in the folder. Go on with `vit train --resume runs/killed`. What was there
+# after Ctrl-C, what was not, and what would you have lost without `last.pt`?
 #
 # <details>
 # <summary>Hint</summary>
 #
-# Before the run has finished there is no receipt, only the checkpoint `last.pt`. “Kill it” above says why nothing is
-# lost.
+# Before the run has finished there is no receipt. There are the checkpoint `last.pt`, the one before it, the log
+# `metrics.csv` and the best weights so far. “Kill it” above says why nothing is lost.
 #
 # </details>
 # <details>

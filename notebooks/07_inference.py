@@ -476,7 +476,7 @@ else:
 # $$\left(1 + \tfrac{z^2}{n}\right) a^2 - 2 \left(\hat a + \tfrac{z^2}{2n}\right) a + \hat a^2 \le 0 ,$$
 #
 # a parabola below zero, so $a$ lies between its two roots. They are $x \pm \sqrt{x^2 - \hat a^2 / (1 + z^2/n)}$, where
-# $x$ is half of the middle coefficient over the first.
+# $x = (\hat a + \tfrac{z^2}{2n}) / (1 + \tfrac{z^2}{n})$.
 
 
 # %%
@@ -497,8 +497,8 @@ for n in (20, 100, M):
             assert math.isclose((share - a) ** 2, 1.96**2 * a * (1 - a) / n, abs_tol=1e-9)
 
 # %% [markdown]
-# Twenty pictures, all of them right, and the model may still be wrong on every tenth. To halve an interval takes four
-# times the pictures.
+# Twenty pictures, all of them right, and the model may still be wrong on nearly every sixth. Away from 100 %, to halve
+# an interval takes four times the pictures, once there are a good many.
 #
 # Does the interval keep its promise? Cut our 2,000 pictures into 20 small test sets, and pretend that each is all we
 # have.
