@@ -61,7 +61,7 @@ archive: $(READY) ## all that a room without a network needs, in build/annotated
 serve: $(READY) ## show the site at http://127.0.0.1:8000 (PORT=... for another) while stale lessons are executed
 	@$(PY) course serve --port $(PORT)
 
-test: lint units pairs site check ## everything CI checks: code, lessons, site (12 to 30 minutes)
+test: lint units pairs site check ## everything: code, lessons, site (12 to 30 minutes; .ci/run skips nothing)
 	$(call say,all checks passed)
 
 lint: $(READY) ## ruff: style and formatting (a second)

@@ -157,6 +157,8 @@ def serve(port: int) -> int:
     try:
         for _ in runs:
             pass
+        if not runs.todo:
+            say("building the pages anew (half a minute to a minute)")
         built = build(runs)
         if runs.todo:
             runs.report() or say("all lessons have run")

@@ -100,8 +100,8 @@ def train(
     """Train a model. Without options: on drawn shapes, in less than three minutes on two cores.
 
     A folder of images holds `train/CLASS/*.jpg`, and `val/` and `test/` where they exist (other usual names
-    will do), or the class folders themselves; what is missing is split off, by the content of each image. The
-    best weights are chosen on validation images; the test images are looked at once, at the end.
+    will do), or the class folders themselves, of which a tenth is held out for each, by their content.
+    The best weights are chosen on validation images; the test images, if any, are looked at once, at the end.
 
     Ctrl-C saves and stops; so does SIGTERM. Go on with `vit train --resume FOLDER`.
     Several processes: `torchrun --nproc_per_node=2 -m vit train ...`

@@ -256,7 +256,7 @@ def load_data(
 
     Args:
         name: "shapes" (drawn), "cifar10" (downloaded into `root` at first use), or a folder as in
-            `vit.data.folders`. What it lacks of `val/` and `test/` is split off the training images.
+            `vit.data.folders`. Class folders alone lend a tenth to `val` and to `test`, `train/` to `val`.
         train_size: how many training images to use; None means all (20,000 of `shapes`).
         split_by: how images of a folder are held out: by their "content" (`split_by_content`), or by their
             "position" in the list of files, as runs that do not say so did.
