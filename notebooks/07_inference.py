@@ -67,7 +67,8 @@ use_style()
 temporary = tempfile.TemporaryDirectory()  # everything this lesson writes goes there
 work = Path(temporary.name)
 for name in ("chelsea", "coffee", "astronaut", "rocket"):
-    Image.fromarray(getattr(skimage.data, name)()).save(work / f"{name}.png")
+    file = next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))
+    Image.fromarray(np.asarray(Image.open(file))).save(work / f"{name}.png")
 print("photographs:", ", ".join(sorted(path.name for path in work.iterdir())))
 
 # %% [markdown] anchor="file"

@@ -7,6 +7,7 @@ are a drawing, all equally strong: weights would have to come from a trained mod
 
 import io
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import skimage.data
@@ -22,9 +23,9 @@ ROW_Y, CELL_H, BLOCK_Y, BLOCK_H, OUT_Y = 222, 8, 318, 84, 420
 
 def chelsea() -> Image.Image:
     """The square of it that all lessons show (`vit.data.PHOTOGRAPHS`)."""
-    return Image.fromarray(skimage.data.chelsea()[:300, 75:375]).resize(
-        (SIDE, SIDE), Image.Resampling.BILINEAR
-    )
+    # By its file: scikit-image's own reader finds nothing in a folder with [brackets] in its path.
+    whole = Image.open(Path(skimage.data.__path__[0], "chelsea.png"))
+    return whole.crop((75, 0, 375, 300)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
 def photograph() -> bytes:

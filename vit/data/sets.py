@@ -12,6 +12,7 @@ from pathlib import Path
 import skimage.data
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10, ImageFolder
 from torchvision.transforms import v2
@@ -44,17 +45,16 @@ def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
     if name not in PHOTOGRAPHS:
         raise ValueError(f"expected one of {', '.join(PHOTOGRAPHS)}, got {name!r}")
     top, left, side = PHOTOGRAPHS[name]
-    image = torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1)  # (3, H, W), uint8
+    # scikit-image's own reader finds nothing in a folder with [brackets] in its path.
+    file = next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))
+    image = v2.functional.pil_to_tensor(Image.open(file))  # (3, H, W), uint8
     image = image[:, top : top + side, left : left + side]
     resize = v2.Resize((img_size, img_size), antialias=True)
     return v2.functional.to_dtype(resize(image), torch.float32, scale=True)
 
 
 def photograph_cuts(count: int, img_size: int = 32, seed: int = 0) -> Tensor:
-    """Random squares of the photographs in turn: `(count, 3, img_size, img_size)` in [0, 1].
-
-    Their sides are from a third of the photograph's to all of it.
-    """
+    """Random squares of the photographs in turn, a third of their side or more: `(count, 3, S, S)` in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     large, squares = 8 * img_size, []
     sources = [photograph(name, large) for name in PHOTOGRAPHS]
