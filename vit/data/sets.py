@@ -54,7 +54,7 @@ def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
 
 
 def photograph_cuts(count: int, img_size: int = 32, seed: int = 0) -> Tensor:
-    """Random squares of the photographs in turn, a third of their side or more: `(count, 3, S, S)` in [0, 1]."""
+    """Random squares of the photographs in turn, a third of a side or more: `(count, 3, S, S)` in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     large, squares = 8 * img_size, []
     sources = [photograph(name, large) for name in PHOTOGRAPHS]
