@@ -22,7 +22,9 @@ import skimage.data
 import torch
 import torch.nn.functional as F
 from measure import MEASURED, machine, now, rendered, save_results
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from vit.analysis import (
     attention_distance,
@@ -78,7 +80,8 @@ def textured(images: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
     Each cut is grey, and has the same mean and deviation. `(B, 3, S, S)`, `(B, S, S) -> (B, 3, S, S)`.
     """
     generator, S = torch.Generator().manual_seed(seed), images.shape[-1]
-    sheets = [torch.from_numpy(getattr(skimage.data, name)()).float() for name in TEXTURES]
+    folder = Path(skimage.data.__path__[0])  # scikit-image's own reader fails in a folder with [brackets]
+    sheets = [pil_to_tensor(Image.open(next(folder.glob(f"{name}.*"))))[0].float() for name in TEXTURES]
 
     def cut(sheet: Tensor) -> Tensor:
         y, x = (int(torch.randint(side - S + 1, (), generator=generator)) for side in sheet.shape)
