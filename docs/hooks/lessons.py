@@ -166,7 +166,8 @@ def on_post_page(output, page, config):
     before, after = (re.sub(r"\s*\n\s*", "\n", part) for part in (before, after))
     names = re.compile(r'(<span class="md-ellipsis">)\n([^\n]*)\n(?=</span>)')  # of pages, in the navigation
     bare = lambda tag: re.sub(r'="([\w.#/-]+)"(?=[ >])', r"=\1", tag[0])
-    output = re.sub(r"<(?:a|div|li|span) [^<>]*[^<>/]>", bare, names.sub(r"\1\2", before) + article + after)
+    tags = r"<(?:a|button|details|div|h\d|input|label|li|math|nav|p|span|summary|td|th|ul) [^<>]*[^<>/]>"
+    output = re.sub(tags, bare, names.sub(r"\1\2", before) + article + after)
     return output.replace('<svg xmlns="http://www.w3.org/2000/svg"', "<svg")  # which HTML knows
 
 
