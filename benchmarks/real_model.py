@@ -35,6 +35,7 @@ from vit.analysis import (
     rollout,
 )
 from vit.data import photograph_cuts, shapes
+from vit.data.sets import photograph_file
 from vit.inference import load_classifier
 from vit.model import VisionTransformer, ViTConfig
 from vit.pretrained import load_pretrained
@@ -80,8 +81,7 @@ def textured(images: Tensor, mask: Tensor, seed: int = 0) -> Tensor:
     Each cut is grey, and has the same mean and deviation. `(B, 3, S, S)`, `(B, S, S) -> (B, 3, S, S)`.
     """
     generator, S = torch.Generator().manual_seed(seed), images.shape[-1]
-    folder = Path(skimage.data.__path__[0])  # scikit-image's own reader fails in a folder with [brackets]
-    sheets = [pil_to_tensor(Image.open(next(folder.glob(f"{name}.*"))))[0].float() for name in TEXTURES]
+    sheets = [pil_to_tensor(Image.open(photograph_file(name)))[0].float() for name in TEXTURES]
 
     def cut(sheet: Tensor) -> Tensor:
         y, x = (int(torch.randint(side - S + 1, (), generator=generator)) for side in sheet.shape)

@@ -39,7 +39,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import skimage.data
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -47,6 +46,7 @@ from torch.testing import assert_close
 
 from vit import VisionTransformer
 from vit.data import FileImages, decode, load_data, shapes
+from vit.data.sets import photograph_file
 from vit.inference import SHIPPED, Classifier, load_classifier, summarise
 from vit.plotting import (
     ACCENT,
@@ -67,8 +67,7 @@ use_style()
 temporary = tempfile.TemporaryDirectory()  # everything this lesson writes goes there
 work = Path(temporary.name)
 for name in ("chelsea", "coffee", "astronaut", "rocket"):
-    file = next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))
-    Image.fromarray(np.asarray(Image.open(file))).save(work / f"{name}.png")
+    Image.fromarray(np.asarray(Image.open(photograph_file(name)))).save(work / f"{name}.png")
 print("photographs:", ", ".join(sorted(path.name for path in work.iterdir())))
 
 # %% [markdown] anchor="file"

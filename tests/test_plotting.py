@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -7,12 +5,11 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image
 
 from vit import plotting
-from vit.data.sets import PHOTOGRAPHS, photograph, photograph_cuts
+from vit.data.sets import PHOTOGRAPHS, photograph, photograph_cuts, photograph_file
 
 
 @pytest.fixture(autouse=True)
@@ -139,23 +136,18 @@ def test_photograph(name, size):
     assert torch.equal(image, photograph(name, size))
 
 
-def whole(name):
-    """By its file: scikit-image's own reader finds nothing in a folder with [brackets] in its path."""
-    return np.asarray(Image.open(next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))))
-
-
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_the_crop_lies_inside_the_photograph(name):
     # A slice past the border would be shorter, and resizing would stretch it without a word.
     top, left, side = PHOTOGRAPHS[name]
-    height, width, _ = whole(name).shape
+    width, height = Image.open(photograph_file(name)).size
     assert 0 <= top <= top + side <= height
     assert 0 <= left <= left + side <= width
 
 
 def test_a_photograph_at_its_own_size_is_the_crop():
     top, left, side = PHOTOGRAPHS["chelsea"]
-    crop = whole("chelsea")[top : top + side, left : left + side]
+    crop = np.asarray(Image.open(photograph_file("chelsea")))[top : top + side, left : left + side]
     np.testing.assert_allclose(photograph("chelsea", side).permute(1, 2, 0), crop / 255, atol=1e-6)
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
-import skimage.data
 import torch
 import yaml
 from PIL import Image
 from torch import nn
 
 from vit import VisionTransformer, get_config
-from vit.data.sets import PHOTOGRAPHS, load_data, photograph
+from vit.data.sets import PHOTOGRAPHS, load_data, photograph, photograph_file
 from vit.data.shapes import draw
 from vit.inference.classifier import SHIPPED, load_classifier, summarise
 from vit.inference.weights import read_weights, renamed, weights_bytes
@@ -108,8 +107,7 @@ def test_the_photographs_of_two_lessons_differ_in_their_cut_and_in_one_answer(tm
     """Lesson 7 takes the middle of each whole photograph, lesson 9 the square of `PHOTOGRAPHS`."""
     classifier, differ = load_classifier("cifar10"), set()
     for name in PHOTOGRAPHS:
-        file = next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))
-        Image.fromarray(np.asarray(Image.open(file))).save(tmp_path / f"{name}.png")
+        Image.fromarray(np.asarray(Image.open(photograph_file(name)))).save(tmp_path / f"{name}.png")
         (whole,), (cut,) = (
             classifier.predict(images, top_k=1)
             for images in ([tmp_path / f"{name}.png"], photograph(name, 32)[None])

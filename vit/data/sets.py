@@ -36,6 +36,11 @@ SHAPES_HELD_OUT = 2_000  # pictures of `shapes` for validation, and as many for 
 SPLIT_SEED = 0  # not the training seed: runs with other seeds must not validate on others' training images
 
 
+def photograph_file(name: str) -> Path:
+    """Its file in scikit-image's wheel, whose reader fails in a folder with [brackets] in its path."""
+    return next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))
+
+
 def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
     """A photograph of scikit-image's wheel, cropped square and resized: `(3, img_size, img_size)` in [0, 1].
 
@@ -45,18 +50,14 @@ def photograph(name: str = "chelsea", img_size: int = 224) -> Tensor:
     if name not in PHOTOGRAPHS:
         raise ValueError(f"expected one of {', '.join(PHOTOGRAPHS)}, got {name!r}")
     top, left, side = PHOTOGRAPHS[name]
-    # scikit-image's own reader finds nothing in a folder with [brackets] in its path.
-    file = next(Path(skimage.data.__path__[0]).glob(f"{name}.*"))
-    image = v2.functional.pil_to_tensor(Image.open(file))  # (3, H, W), uint8
-    image = image[:, top : top + side, left : left + side]
-    resize = v2.Resize((img_size, img_size), antialias=True)
-    return v2.functional.to_dtype(resize(image), torch.float32, scale=True)
+    image = v2.functional.pil_to_tensor(Image.open(photograph_file(name)))  # (3, H, W), uint8
+    image = v2.functional.resized_crop(image, top, left, side, side, [img_size, img_size], antialias=True)
+    return v2.functional.to_dtype(image, torch.float32, scale=True)
 
 
 def photograph_cuts(count: int, img_size: int = 32, seed: int = 0) -> Tensor:
     """Random squares of the photographs in turn, a third of a side or more: `(count, 3, S, S)` in [0, 1]."""
-    generator = torch.Generator().manual_seed(seed)
-    large, squares = 8 * img_size, []
+    generator, large, squares = torch.Generator().manual_seed(seed), 8 * img_size, []
     sources = [photograph(name, large) for name in PHOTOGRAPHS]
     for i in range(count):
         side = int(torch.randint(large // 3, large + 1, (), generator=generator))
@@ -258,8 +259,7 @@ def load_data(
         name: "shapes" (drawn), "cifar10" (downloaded into `root` at first use), or a folder as in
             `vit.data.folders`. Class folders alone lend a tenth to `val` and to `test`, `train/` to `val`.
         train_size: how many training images to use; None means all (20,000 of `shapes`).
-        split_by: how images of a folder are held out: by their "content" (`split_by_content`), or by their
-            "position" in the list of files, as runs that do not say so did.
+        split_by: what holds out images of a folder: "content", or "position" as in runs that do not say it.
 
     Raises:
         ValueError: if there is no such data set, a class is empty, or classes of two splits differ.
