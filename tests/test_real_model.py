@@ -61,6 +61,27 @@ def test_the_lesson_claims_no_more_than_was_measured(results):
     assert points["by texture"]["trained: last block"]["mean"] > 0.9
 
 
+def test_lesson_8_ranks_the_features_as_they_were_measured(results):
+    one, three, ten = (results["probe"]["scores"][count] for count in ("1", "3", "10"))
+    mean = {way: sum(scores) / len(scores) for way, scores in one.items()}
+    assert max(mean, key=mean.get) == "cifar10"
+    assert min(one["cifar10"]) < max(one["dinov2, random weights"])  # the ranges overlap
+    assert mean["dinov2_small"] < min(mean["cifar10"], mean["dinov2, random weights"])
+    assert min(three["cifar10"]) > max(max(scores) for way, scores in three.items() if way != "cifar10")
+    probes = ("pixels", "cifar10", "dinov2, random weights")
+    assert min(ten["dinov2_small"]) > max(max(ten[way]) for way in probes)
+
+
+def test_lesson_9_says_how_far_the_real_model_looks_and_what_its_twin_knows(results):
+    far = [
+        sum(heads) / len(heads) / results["uniform_distance"]
+        for heads in results["inside"]["trained"]["distance"]
+    ]
+    assert min(far) < far[-1] - 0.15 < far[0] - 0.15  # it dips, and rises again, not to where it began
+    known = {name: score["mean"] for name, score in results["variants"]["by texture"]["component"].items()}
+    assert known["colours"] < known["random"] < 0.2 < 0.8 < known["trained"]
+
+
 def test_a_decoy_takes_the_contrast(bench, drawn):
     images, mask = drawn
     changed = bench.decoyed(images, mask)
